@@ -101,6 +101,32 @@ async def test_modes_times_of_directories_and_links_are_brought_up_to_date(
     assert snapshot(copied) == snapshot(tree)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no modes")
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("size", [0, 10, 2 * SEGMENT + 5])
+async def test_a_copy_made_of_hard_links_keeps_its_modes_and_times(
+    tmp_path: Path, size: int, checksum: bool
+) -> None:
+    file, out, kept = tmp_path / "file", tmp_path / "out", tmp_path / "kept"
+    file.write_bytes(os.urandom(size))
+    os.utime(file, ns=(10**18, 10**18))
+    await again([file], out)
+    os.link(out / "file", kept)
+    before = kept.stat()
+    both = await again([file], out, checksum=checksum)
+    assert both.reports[1].up_to_date == 1
+    assert (out / "file").stat().st_ino == before.st_ino
+    file.chmod(0o700)
+    if checksum:
+        os.utime(file, ns=(2 * 10**18, 2 * 10**18))
+    await again([file], out, checksum=checksum)
+    there = (out / "file").stat()
+    assert (there.st_mode, there.st_mtime_ns) == (file.stat().st_mode, file.stat().st_mtime_ns)
+    assert (out / "file").read_bytes() == kept.read_bytes() == file.read_bytes()
+    assert (kept.stat().st_mode, kept.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="extended attributes are read on Linux only")
 async def test_preserved_attributes_are_brought_up_to_date(tmp_path: Path) -> None:
     file, out = tmp_path / "file", tmp_path / "out"

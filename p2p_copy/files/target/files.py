@@ -92,6 +92,7 @@ class Files:
                 or there.st_size != entry.size
                 or (entry.size and self._conflicts.checksum)
                 or not (self._conflicts.checksum or system.is_time(there.st_mtime_ns, entry.mtime_ns))
+                or not self._may_stay(item, directory, there)
             ):
                 return False
             there = self._update_attributes(item, directory, there)
@@ -99,6 +100,18 @@ class Files:
             fail(error)
         self._hard_links.remember(item, there)
         return True
+
+    def _may_stay(self, item: Item, directory: Directory, there: os.stat_result) -> bool:
+        """Return whether a file with the right contents may stay, or is to be replaced to get its mode and time.
+
+        A file that has several names shares both with them: they may be a copy of the output made with `cp -al`, which
+        must not change. It may have the names that this transfer gives it.
+        """
+        entry, extra = item.entry, item.entry.extra
+        if there.st_nlink == 1 or (extra is not None and (extra.named_again or extra.original is not None)):
+            return True
+        has_mode = sys.platform == "win32" or stat.S_IMODE(there.st_mode) == entry.mode & directory.allowed
+        return has_mode and system.is_time(there.st_mtime_ns, entry.mtime_ns)
 
     def _update_attributes(self, item: Item, directory: Directory, there: os.stat_result) -> os.stat_result:
         """Bring what differs of a file's attributes up to date; return its status then."""
@@ -130,7 +143,8 @@ class Files:
             return None
         may_be_same = self._conflicts.checksum and there.st_size == entry.size
         if may_be_same or min(there.st_size, entry.size) >= protocol_limits.SEGMENT:
-            return OldFile(directory, entry.name, there, entry.size, may_stay=self._conflicts.updates)
+            may_stay = self._conflicts.updates and self._may_stay(item, directory, there)
+            return OldFile(directory, entry.name, there, entry.size, may_stay=may_stay)
         return None
 
     def accept_old(self, item: Item, held: PartialFile) -> None:
