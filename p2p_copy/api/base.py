@@ -31,7 +31,7 @@ class BaseClient:
             token: access token, for relays that want one.
             ca_file: PEM file with certificates to trust besides the system's.
             pin: SHA-256 of the relay's public key, `sha256//` and base64: that key is trusted, and no other
-                one, without regard to who issued its certificate.
+                one, without regard to who issued its certificate. A `ws://` relay has none.
             proxy: address of a proxy on the way to the relay: `http://user:password@host:port`, `https://…` or
                 `socks5://…`; "none" for a direct connection. With None the environment decides, as in httpx:
                 `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`; the loopback is reached directly then.
@@ -40,7 +40,8 @@ class BaseClient:
 
         Raises:
             TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
-            UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest.
+            UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest, or the relay
+                is reached without TLS, so that a `pin` would have no effect.
 
         """
         self._settings = ClientSettings(relay, token, ca_file, pin, proxy, state_dir)

@@ -111,16 +111,22 @@ class Client(BaseClient):
         *,
         code: Code | None = None,
         words: int | None = None,
+        verify: bool = False,
         **options: Unpack[SendKeywords],
     ) -> SavedTransfer:
         """Save a transfer without beginning it; see `AsyncClient.save_send`."""
-        return self._settings.save_send(paths, code, words, options)
+        return self._settings.save_send(paths, code, words, verify, options)
 
     def save_receive(
-        self, out: str | PathLike[str], *, code: Code, **options: Unpack[ReceiveKeywords]
+        self,
+        out: str | PathLike[str],
+        *,
+        code: Code,
+        verify: bool = False,
+        **options: Unpack[ReceiveKeywords],
     ) -> SavedTransfer:
         """Save a transfer without beginning it; see `AsyncClient.save_receive`."""
-        return self._settings.save_receive(out, code, options)
+        return self._settings.save_receive(out, code, verify, options)
 
     def forget(self, id: str) -> None:  # noqa: A002
         """Forget a saved transfer, and remove its partial files; see `AsyncClient.forget`."""

@@ -254,7 +254,8 @@ class AsyncClient(BaseClient):
     ) -> Report:
         """Resume, or begin, a saved transfer, and return when it is over; see `send` and `receive`.
 
-        It goes through the relay of this client; without one, through that with which the transfer was begun.
+        It goes through the relay of this client; without one, through that with which the transfer was begun. The pin
+        of that relay is saved, too, and counts unless this client has one.
 
             for each in await client.saved():
                 if each.can_resume and not each.running:
@@ -266,13 +267,14 @@ class AsyncClient(BaseClient):
             accept: see `receive`; it is not called if the transfer was accepted before, nor on the sender's side.
             accept_deletion: see `receive`.
             accept_replacement: see `receive`.
-            verify: see `send`; it is called also if the words of an earlier run were confirmed.
+            verify: see `send`; it is needed if the transfer was begun with it (`SavedTransfer.verify`), and is called
+                also if the words of an earlier run were confirmed.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
             options: `receipt` and `links` in place of those with which it was begun, and `wait`, `patience` and
                 `reverify`, which are not saved.
 
         Raises:
-            UsageError: there is no such transfer, or it is running, or cannot be resumed without a code.
+            UsageError: there is no such transfer, or it is running, or cannot be resumed without a code or `verify`.
             Exception: as `send` and `receive`.
 
         """
@@ -324,6 +326,7 @@ class AsyncClient(BaseClient):
         *,
         code: Code | None = None,
         words: int | None = None,
+        verify: bool = False,
         **options: Unpack[SendKeywords],
     ) -> SavedTransfer:
         """Save a transfer that sends, without beginning it: `resume` begins it, in this process or another one.
@@ -336,6 +339,7 @@ class AsyncClient(BaseClient):
                 have met. None to save the transfer with a new code, or to find the one that was saved so before.
             words: how many words a new code has, `CODE_WORDS` unless told otherwise. A code that was saved before and
                 has another number is replaced, unless both sides have met.
+            verify: whether words are to be compared: then `resume` must be given `verify`.
             options: see `SendOptions`.
 
         Raises:
@@ -343,13 +347,18 @@ class AsyncClient(BaseClient):
             UsageError, ValueError, TypeError: an argument cannot be used, or another process is running the transfer.
 
         """
-        return await self._in_thread(self._settings.save_send, paths, code, words, options)
+        return await self._in_thread(self._settings.save_send, paths, code, words, verify, options)
 
     async def save_receive(
-        self, out: str | PathLike[str], *, code: Code, **options: Unpack[ReceiveKeywords]
+        self,
+        out: str | PathLike[str],
+        *,
+        code: Code,
+        verify: bool = False,
+        **options: Unpack[ReceiveKeywords],
     ) -> SavedTransfer:
         """Save a transfer that receives, without beginning it; see `save_send`."""
-        return await self._in_thread(self._settings.save_receive, out, code, options)
+        return await self._in_thread(self._settings.save_receive, out, code, verify, options)
 
     async def forget(self, id: str) -> None:  # noqa: A002
         """Forget a saved transfer, and remove its partial files. Complete files stay.

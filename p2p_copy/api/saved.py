@@ -34,6 +34,7 @@ class SavedTransfer:
         relay: the address of the relay with which it was begun.
         paths: absolute paths: what is sent, or the one directory that is received into.
         options: the options with which it was begun, without `wait`, `patience` and `reverify`.
+        verify: it was begun with `verify`, and cannot be resumed without.
         code: the code, if a client made it; one that people chose is not saved.
         began: when, in seconds since 1970.
         met: both sides have met, and know that: neither needs the code any more.
@@ -50,6 +51,7 @@ class SavedTransfer:
     relay: str = ""
     paths: tuple[str, ...] = ()
     options: SendOptions | ReceiveOptions | None = None
+    verify: bool = False
     code: Code | None = None
     began: float = 0.0
     met: bool = False
@@ -211,6 +213,7 @@ def _described(id_: str, facts: Facts, *, running: bool = False) -> SavedTransfe
         relay=command.relay,
         paths=command.places,
         options=command.options,
+        verify=command.verify,
         code=saved_code(facts),
         began=facts.began,
         met=facts.sure,

@@ -79,7 +79,8 @@ class ClientSettings:
 
     Raises:
         TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
-        UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest.
+        UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest, or the relay is
+            reached without TLS, so that a `pin` would have no effect.
 
     """
 
@@ -95,8 +96,7 @@ class ClientSettings:
         if relay is not None:
             parse_address(relay)
         self._access = RelayAccess(relay or "", ca_file, token, proxy, os.environ, pin)
-        if pin is not None:
-            parse_pin(pin)
+        _check_pin(self._access)
         if proxy is not None:
             parse_proxy(proxy)
         self._state_dir = None if state_dir is None else as_path(state_dir)
@@ -119,7 +119,7 @@ class ClientSettings:
             UsageError: an argument cannot be used; the client has no relay.
 
         """
-        command, options = self._send_command(paths, given)
+        command, options = self._send_command(paths, given, verify=verify is not None)
         _check_code(code)
         compare = _asking(verify, caller)
 
@@ -145,7 +145,7 @@ class ClientSettings:
         """Return how to receive into a directory, with these keyword arguments; for what is raised see `send`."""
         if out is Standard.OUTPUT:
             return self.receive_stream(StandardOutput, code, accept, verify, given, caller)
-        command, options = self._receive_command(out, given)
+        command, options = self._receive_command(out, given, verify=verify is not None)
         _check_code(code)
         asks = _Asks(
             _asking(accept, caller),
@@ -243,7 +243,12 @@ class ClientSettings:
                     )
                 if code is not None:
                     saved.check_code(state, code)
-                access = self._access if self._access.url else replace(self._access, url=command.relay)
+                if command.verify and compare is None:
+                    raise UsageError(
+                        "That transfer was begun with `verify`: before anything is transferred, the words of both "
+                        "sides are to be compared. Resume it with `verify`, too."
+                    )
+                access = self._access_of(command)
                 run: Work
                 if isinstance(command, SendCommand):
                     sending = replace(command.options, **given)
@@ -274,30 +279,49 @@ class ClientSettings:
             raise UsageError("Nothing is saved by this client: it was made without a `state_dir`.")
         return SavedTransfers(self._state_dir)
 
-    def save_send(self, paths: Paths, code: Code | None, words: int | None, given: Any) -> SavedTransfer:
+    def save_send(
+        self, paths: Paths, code: Code | None, words: int | None, verify: bool, given: Any
+    ) -> SavedTransfer:
         """Save a transfer that sends; for the arguments and what is raised see `AsyncClient.save_send`."""
-        command, _ = self._send_command(paths, given)
+        command, _ = self._send_command(paths, given, verify=verify)
         if code is not None:
             _check_code(code)
         return self.saved_transfers().save(command, code, words)
 
-    def save_receive(self, out: str | PathLike[str], code: Code, given: Any) -> SavedTransfer:
+    def save_receive(self, out: str | PathLike[str], code: Code, verify: bool, given: Any) -> SavedTransfer:
         """Save a transfer that receives; for the arguments and what is raised see `AsyncClient.save_send`."""
-        command, _ = self._receive_command(out, given)
+        command, _ = self._receive_command(out, given, verify=verify)
         _check_code(code)
         return self.saved_transfers().save(command, code)
 
     # What they share
 
-    def _send_command(self, paths: Paths, given: Any) -> tuple[SendCommand, SendOptions]:
+    def _send_command(self, paths: Paths, given: Any, *, verify: bool) -> tuple[SendCommand, SendOptions]:
         options, sources = SendOptions(**given), as_paths(paths)
         self._check(options, sources)
-        return send_command(self._access.url, sources, options), options
+        access = self._access
+        return send_command(access.url, sources, options, pin=access.pin, verify=verify), options
 
-    def _receive_command(self, out: str | PathLike[str], given: Any) -> tuple[ReceiveCommand, ReceiveOptions]:
+    def _receive_command(
+        self, out: str | PathLike[str], given: Any, *, verify: bool
+    ) -> tuple[ReceiveCommand, ReceiveOptions]:
         options, place = _receive_options(given), as_path(out)
         self._check(options, (place,))
-        return receive_command(self._access.url, place, options), options
+        access = self._access
+        return receive_command(access.url, place, options, pin=access.pin, verify=verify), options
+
+    def _access_of(self, command: Command) -> RelayAccess:
+        """Return how to reach the relay of a saved transfer: as it was begun, unless this client says otherwise.
+
+        Raises:
+            UsageError: there is a pin that cannot be used.
+
+        """
+        access = self._access
+        if access.url in {"", command.relay}:  # the saved pin is that of the saved relay
+            access = replace(access, url=command.relay, pin=access.pin or command.pin)
+        _check_pin(access)
+        return access
 
     def _check(self, options: TransferOptions, paths: tuple[str, ...]) -> None:
         if STANDARD in paths:
@@ -394,6 +418,23 @@ def _receive_options(given: dict[str, Any]) -> ReceiveOptions:
     if "on_conflict" in options:
         options["conflict"] = options.pop("on_conflict")
     return ReceiveOptions(**options)
+
+
+def _check_pin(access: RelayAccess) -> None:
+    """Check that a pin is one, and that there will be a key to compare with it.
+
+    Raises:
+        UsageError: it is none, or there will be none.
+
+    """
+    if access.pin is None:
+        return
+    parse_pin(access.pin)
+    if access.url and not parse_address(access.url).tls:
+        raise UsageError(
+            "`pin` has no effect with a ws:// relay, which shows no key. Use wss://, or leave the pin out, also of the "
+            "configuration file."
+        )
 
 
 def _check_code(code: Code) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +13,10 @@ import anyio
 import pytest
 
 import p2p_copy as p2p
+from p2p_copy import testing
+from p2p_copy.transport.certificate import pin_of, pin_text
 from tests.api.support import BACKENDS, nothing_stays, run
+from tests.support.certificates import Certificates
 from tests.support.trees import leftovers
 
 if TYPE_CHECKING:
@@ -147,6 +151,82 @@ def test_a_code_is_needed_if_what_is_saved_is_not_enough(tree: Path, tmp_path: P
         client.resume(saved.id, code=p2p.Code.generate())
     with nothing_stays(), pytest.raises(p2p.RelayUnreachable):
         client.resume(saved.id, code=code, wait=1, patience=0)
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_words_that_were_to_be_compared_are_compared_when_it_is_resumed(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code, side: str
+) -> None:
+    client = p2p.Client(relay, state_dir=tmp_path / "states")
+    out, seen = tmp_path / "out", list[tuple[str, str]]()
+
+    def is_same(words: tuple[str, str]) -> bool:
+        seen.append(words)
+        return True
+
+    def run_other() -> p2p.Report:
+        other = p2p.Client(relay)
+        if side == "sender":
+            return other.receive(out, code=code, wait=20)
+        return other.send(tree, code=code, wait=20)
+
+    if side == "sender":
+        saved = client.save_send(tree, code=code, verify=True)
+    else:
+        saved = client.save_receive(out, code=code, verify=True)
+    assert saved.verify
+    later = p2p.Client(state_dir=tmp_path / "states")
+    with nothing_stays(), pytest.raises(p2p.UsageError, match="begun with `verify`"):
+        later.resume(saved.id, code=code)
+    assert later.saved() == (saved,)
+    with nothing_stays(), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(run_other)
+        assert later.resume(saved.id, code=code, verify=is_same).root == other.result().root
+    assert len(seen) == 1
+
+
+def test_a_call_that_compares_words_is_saved_as_one(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code
+) -> None:
+    client = p2p.Client(relay, state_dir=tmp_path / "states")
+    saved = client.save_send(tree, code=code)
+    assert not saved.verify
+    answers: list[bool] = []
+
+    def look(event: p2p.Event) -> None:
+        answers.extend(each.verify for each in client.saved())
+        raise LookupError
+
+    with nothing_stays(), pytest.raises(LookupError):
+        client.send(tree, code=code, verify=lambda words: True, on_event=look, wait=20)
+    assert answers == [True]
+
+
+def test_the_pin_of_a_relay_is_saved(tree: Path, tmp_path: Path, code: p2p.Code) -> None:
+    """It is not trusted by any authority that this machine knows."""
+    issued = Certificates(tmp_path)
+    with open(issued.certificate, encoding="ascii") as file:
+        pin = pin_text(pin_of(ssl.PEM_cert_to_DER_cert(file.read())))
+    place = tmp_path / "states"
+    with testing.relay(certfile=issued.certificate, keyfile=issued.key) as url, nothing_stays():
+        saved = p2p.Client(url, pin=pin, state_dir=place).save_send(tree, code=code)
+        with ThreadPoolExecutor(1) as pool:
+            receiver = p2p.Client(url, pin=pin)
+            received = pool.submit(receiver.receive, tmp_path / "out", code=code, wait=20)
+            assert p2p.Client(state_dir=place).resume(saved.id, code=code).root == received.result().root
+        saved = p2p.Client(url, pin=pin, state_dir=place).save_send(tree, code=code)
+        with pytest.raises(p2p.CertificateNotTrusted, match="not the one that `pin` names"):
+            p2p.Client(pin="ab" * 32, state_dir=place).resume(saved.id, code=code, wait=1, patience=0)
+
+
+def test_a_pin_is_refused_if_there_is_no_key_to_compare(tree: Path, tmp_path: Path, code: p2p.Code) -> None:
+    with pytest.raises(p2p.UsageError, match="`pin` has no effect"):
+        p2p.AsyncClient("ws://127.0.0.1:9", pin="ab" * 32)
+    with pytest.raises(p2p.UsageError, match="SHA-256"):
+        p2p.Client(pin="ab")
+    saved = p2p.Client("ws://127.0.0.1:9", state_dir=tmp_path / "states").save_send(tree, code=code)
+    with nothing_stays(), pytest.raises(p2p.UsageError, match="`pin` has no effect"):
+        p2p.Client(pin="ab" * 32, state_dir=tmp_path / "states").resume(saved.id, code=code)
 
 
 def test_what_a_client_cannot_do_is_said_at_once(tree: Path, tmp_path: Path, code: p2p.Code) -> None:

@@ -221,6 +221,30 @@ def test_a_user_who_sees_other_words_ends_both_sides(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_transfer_that_was_stopped_before_the_question_is_not_resumed_without_it(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen, other_screen: Screen
+) -> None:
+    states, out = tmp_path / "states", tmp_path / "out"
+    saved = ("--state-dir", str(states))
+    words = ("send", str(tree), "--server", relay, "--verify", *saved)
+    first = screen.attach(start(*words, stdin=screen.there, stderr=screen.there))
+    code = code_of(first)
+    screen.read_until("Waiting for the receiver")
+    first.terminate()
+    assert finish_on(screen, first) == 143
+    (document,) = states.glob("*.json")
+    resuming = ("resume", document.stem, *saved)
+    there = other_screen.there
+    second = other_screen.attach(start(*resuming, stdin=there, stderr=there))
+    receiver = start("receive", "--server", relay, "--out", str(out), "--yes", env=code)
+    other_screen.read_until(r"Do both sides show \w+ \w+\? \[y/N\] $")
+    assert not (out / tree.name).exists()
+    other_screen.type("y\n")
+    other_screen.read_until("Sent 3 files")
+    assert (finish_on(other_screen, second), finish(receiver)[0]) == (0, 0)
+    assert contents(out) == contents(tree.parent)
+
+
 @pytest.mark.parametrize("words", [["send", "."], ["receive"]])
 def test_without_a_terminal_words_cannot_be_compared(words: list[str]) -> None:
     code, out, err = finish(

@@ -11,8 +11,8 @@ RELAY = "ws://127.0.0.1:9"
 
 
 def send_command(*paths: str, relay: str = RELAY, **options: Any) -> SendCommand:
-    return SendCommand(relay=relay, paths=paths, options=SendOptions(**options))
+    return SendCommand(relay=relay, pin=None, paths=paths, options=SendOptions(**options), verify=False)
 
 
 def receive_command(out: str, relay: str = RELAY, **options: Any) -> ReceiveCommand:
-    return ReceiveCommand(relay=relay, out=out, options=ReceiveOptions(**options))
+    return ReceiveCommand(relay=relay, pin=None, out=out, options=ReceiveOptions(**options), verify=False)

@@ -33,7 +33,7 @@ def receive(
     terminal = open_terminal(client)
     named = receive_words(words)
     relay = inputs.relay_of(named.relay, transfer.server)
-    inputs.check_that_words_can_be_compared(transfer, terminal)
+    inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
     # Not for a generated code, which is of use to others for one transfer only; an own code may be used again.
@@ -124,9 +124,12 @@ def receive(
     if receiving.out == STANDARD:  # what was written to it is lost with this process, so it cannot be resumed
         return run_unsaved(lambda yes_no: None)
     state_dir = saved_transfers.directory(client.state_dir, terminal)
-    saving = Client(relay, state_dir=state_dir)
+    saving = Client(relay, pin=client.pin, state_dir=state_dir)
     saved = saved_transfers.begin(
-        saving, lambda: saving.save_receive(receiving.out, code=code, **options), code, terminal
+        saving,
+        lambda: saving.save_receive(receiving.out, code=code, verify=transfer.verify, **options),
+        code,
+        terminal,
     )
     if saved is None:
         return run_unsaved(question)

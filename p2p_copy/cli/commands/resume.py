@@ -9,7 +9,7 @@ from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.saved_transfers import short
 from p2p_copy.cli.ui.displays import open_display, open_terminal
-from p2p_copy.cli.ui.prompt import asking_to_delete, asking_to_replace, yes_no_at
+from p2p_copy.cli.ui.prompt import asking_to_delete, asking_to_replace, comparison, yes_no_at
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.cli.ui.transfer_table import transfer_table
 from p2p_copy.errors import OutputNotWritable, UsageError
@@ -45,8 +45,14 @@ def resume(given: str | None, client: ClientArguments) -> int:
     if saved.relay:  # a transfer that cannot be read has none, and is refused below
         inputs.refuse_needless_tls_options(saved.relay)
         proxy = inputs.proxy_for(saved.relay, client.proxy, terminal)
+    inputs.check_that_words_can_be_compared(terminal, wanted=saved.verify)
     access = AsyncClient(
-        token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
+        saved.relay or None,
+        token=token,
+        ca_file=client.ca_file,
+        pin=client.pin,
+        proxy=proxy,
+        state_dir=state_dir,
     )
     sends = saved.side == "sender"
     display = open_display(terminal, client, saved.id, sends=sends)
@@ -63,6 +69,7 @@ def resume(given: str | None, client: ClientArguments) -> int:
         client,
         display,
         terminal,
+        verify=comparison(yes_no, wanted=saved.verify),
         accept_deletion=asking_to_delete(terminal, yes_no),
         accept_replacement=asking_to_replace(terminal, yes_no),
     )

@@ -53,7 +53,7 @@ def send(
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
     relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
-    inputs.check_that_words_can_be_compared(transfer, terminal)
+    inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
     sharing = Sharing(terminal, sending, json=client.json) if sending.qr or sending.copy else None
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)
@@ -88,10 +88,12 @@ def send(
 
     if not serve and not pipe:  # relay and standard input end with this process, so it could not be resumed
         state_dir = saved_transfers.directory(client.state_dir, terminal)
-        saving = Client(relay, state_dir=state_dir)
+        saving = Client(relay, pin=client.pin, state_dir=state_dir)
         saved = saved_transfers.begin(
             saving,
-            lambda: saving.save_send(word.paths, code=chosen, words=sending.code_words, **options),
+            lambda: saving.save_send(
+                word.paths, code=chosen, words=sending.code_words, verify=transfer.verify, **options
+            ),
             chosen,
             terminal,
         )

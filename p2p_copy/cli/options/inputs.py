@@ -159,14 +159,14 @@ def refuse_to_ask(terminal: Terminal) -> None:
         )
 
 
-def check_that_words_can_be_compared(transfer: TransferArguments, terminal: Terminal) -> None:
-    """Check, before anything starts, that there is a user to ask.
+def check_that_words_can_be_compared(terminal: Terminal, *, wanted: bool) -> None:
+    """Check, before anything starts, that there is a user to ask, if that is `wanted`.
 
     Raises:
-        UsageError: `--verify` was given, and nothing can be asked.
+        UsageError: `--verify` was given, with this run or an earlier one, and nothing can be asked.
 
     """
-    if transfer.verify and (why := terminal.why_unasked):
+    if wanted and (why := terminal.why_unasked):
         raise UsageError(f"--verify asks a question, but {why}.")
 
 

@@ -24,15 +24,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendCommand:
-    """What a `send` command asks for: the address of the relay, paths on this machine, and how to send.
+    """What a `send` command asks for: the relay, paths on this machine, and how to send.
 
     Of the options, `REMEMBERED` says which are kept: others are asked for anew by each run.
+
+    Attributes:
+        relay: the address of the relay.
+        pin: SHA-256 of its public key, if that is how it is recognized.
+        paths: what to send.
+        options: how to send it.
+        verify: the user wants to compare words with the other side's. It has no default, and neither has `pin`: a
+            document that has lost one must not make a resumed transfer less careful.
+
     """
 
     role: Literal["sender"] = "sender"
     relay: str
+    pin: str | None
     paths: tuple[str, ...]
     options: SendOptions
+    verify: bool
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -42,12 +53,14 @@ class SendCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiveCommand:
-    """What a `receive` command asks for: the address of the relay, the output directory, and how to receive."""
+    """What a `receive` command asks for: the relay, the output directory, and how to receive; see `SendCommand`."""
 
     role: Literal["receiver"] = "receiver"
     relay: str
+    pin: str | None
     out: str
     options: ReceiveOptions
+    verify: bool
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -232,7 +245,12 @@ _OPTIONS: Final[Mapping[str, Reader[Any]]] = {
     "links": _optional(_number(1, protocol_limits.MAX_LINKS)),
 }
 
-_COMMAND: Final[Mapping[str, Reader[Any]]] = {"role": _text, "relay": _text}
+_COMMAND: Final[Mapping[str, Reader[Any]]] = {
+    "role": _text,
+    "relay": _text,
+    "pin": _optional(_text),
+    "verify": _flag,
+}
 
 REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
     Facts: {

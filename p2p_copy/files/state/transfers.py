@@ -28,17 +28,21 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=TransferOptions)
 
 
-def send_command(relay: str, paths: Sequence[str], options: SendOptions) -> SendCommand:
+def send_command(
+    relay: str, paths: Sequence[str], options: SendOptions, *, pin: str | None = None, verify: bool = False
+) -> SendCommand:
     """Return what to remember of sending these paths, which are made absolute, unless they are "-" or empty."""
     standard = STANDARD in paths
     places = tuple(os.path.abspath(path) if path and not standard else path for path in paths)
-    return SendCommand(relay=relay, paths=places, options=_rememberable(options))
+    return SendCommand(relay=relay, pin=pin, paths=places, options=_rememberable(options), verify=verify)
 
 
-def receive_command(relay: str, out: str, options: ReceiveOptions) -> ReceiveCommand:
+def receive_command(
+    relay: str, out: str, options: ReceiveOptions, *, pin: str | None = None, verify: bool = False
+) -> ReceiveCommand:
     """Return what to remember of receiving into a directory, whose path is made absolute, unless it is "-"."""
     place = out if out == STANDARD else os.path.abspath(out)
-    return ReceiveCommand(relay=relay, out=place, options=_rememberable(options))
+    return ReceiveCommand(relay=relay, pin=pin, out=place, options=_rememberable(options), verify=verify)
 
 
 def _rememberable(options: T) -> T:
@@ -91,7 +95,7 @@ def open_transfer(states: States, command: Command, code: str, *, save_code: boo
 def same_command(states: States, command: Command) -> State | None:
     """Return the state of a transfer that this command began before, with a code of ours; None if there is none.
 
-    Another receipt, or another number of links, does not make it another transfer.
+    Another receipt, pin or number of links does not make it another transfer, nor does comparing words.
     """
     for each in states.all():
         if not each.busy and _without_extras(each.facts.command) == _without_extras(command):
@@ -113,7 +117,8 @@ def belongs_to(states: States, id_: str, facts: Facts, code: str) -> bool:
 def _without_extras(command: Command | None) -> Command | None:
     if not isinstance(command, SendCommand):
         return command
-    return replace(command, options=replace(command.options, receipt=None, links=None))
+    options = replace(command.options, receipt=None, links=None)
+    return replace(command, options=options, pin=None, verify=False)
 
 
 def _identity(command: Command, code: str) -> bytes:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -199,6 +200,29 @@ def test_so_is_one_for_a_relay_named_by_the_command_or_the_environment(words: tu
     code, _, said = Running(*words, "--ca-file=x").wait()
     assert code == errors.UsageError.exit_code
     assert "--ca-file has no effect here" in said
+
+
+def test_words_are_not_left_uncompared_where_nothing_can_be_asked(tmp_path: Path) -> None:
+    command = replace(send_command("/a", relay="ws://127.0.0.1:1"), verify=True)
+    States(str(tmp_path)).create("0" * 32, Facts(command=command, code=CODE)).close()
+    code, out, said = Running("resume", "0", "--state-dir", str(tmp_path)).wait()
+    assert (code, out) == (errors.UsageError.exit_code, "")
+    assert said == "p2p-copy: --verify asks a question, but there is no terminal to ask at.\n"
+    assert list_of(tmp_path).splitlines()[1].startswith("00000000")
+
+
+@pytest.mark.parametrize("words", [("send", "x"), ("receive", "--yes", "--out", "x"), ("resume", "0")])
+def test_a_pin_in_the_configuration_is_refused_for_a_relay_without_tls(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    facts = Facts(command=send_command("/a", relay="ws://127.0.0.1:1"), code=CODE)
+    States(str(tmp_path / "states")).create("0" * 32, facts).close()
+    (tmp_path / "config").write_text(f'server = "ws://127.0.0.1:1"\npin = "{"ab" * 32}"\n')
+    options = ("--config", str(tmp_path / "config"), "--state-dir", str(tmp_path / "states"))
+    code, out, said = Running(*words, *options, P2P_COPY_CODE=CODE).wait()
+    assert (code, out) == (errors.UsageError.exit_code, "")
+    assert "--pin has no effect with a ws:// relay" in said
+    assert len(list_of(tmp_path / "states").splitlines()) == 2
 
 
 def list_of(directory: Path) -> str:

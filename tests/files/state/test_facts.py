@@ -38,8 +38,9 @@ receive_options = st.builds(
     max_files=st.none() | st.integers(1, 2**63 - 1),
     **both,
 )
-commands = st.builds(SendCommand, relay=st.text(), paths=texts, options=send_options) | st.builds(
-    ReceiveCommand, relay=st.text(), out=st.text(), options=receive_options
+of_both: dict[str, Any] = {"relay": st.text(), "pin": st.none() | st.text(), "verify": st.booleans()}
+commands = st.builds(SendCommand, paths=texts, options=send_options, **of_both) | st.builds(
+    ReceiveCommand, out=st.text(), options=receive_options, **of_both
 )
 reports = st.builds(
     Report,
@@ -97,7 +98,7 @@ def test_one_wrong_fact_refuses_the_document(wrong: dict[str, Any]) -> None:
 
 SEND_WRONG: tuple[dict[str, Any], ...] = (
     {"paths": 5}, {"paths": [1]}, {"relay": None}, {"role": []}, {"role": "both"}, {"role": "receiver"},
-    {"options": None},
+    {"options": None}, {"pin": 5}, {"verify": None}, {"verify": 1},
 )  # fmt: skip
 SEND_OPTIONS_WRONG: tuple[dict[str, Any], ...] = (
     {"symlinks": "gaga"}, {"only": "*.c"}, {"preserve": [1]}, {"links": "2"}, {"links": 0},

@@ -34,6 +34,17 @@ def test_the_same_command_with_other_options_of_one_run_is_the_same_transfer(tmp
     assert same_command(states, other) is None
 
 
+def test_how_careful_a_run_is_does_not_make_it_another_transfer(tmp_path: Path) -> None:
+    states = States(str(tmp_path / "states"))
+    command = send_command(RELAY, ["file"], SendOptions(), pin="ab" * 32, verify=True)
+    state = open_transfer(states, command, "code", save_code=True)
+    state.close()
+    found = same_command(states, send_command(RELAY, ["file"], SendOptions()))
+    assert found is not None
+    assert (found.id, found.facts.command) == (state.id, command)
+    found.close()
+
+
 def test_a_limit_of_one_run_is_not_remembered() -> None:
     sends = send_command(RELAY, ["file"], SendOptions(limit_rate=RATE, name="x"))
     receives = receive_command(RELAY, "out", ReceiveOptions(limit_rate=RATE, reverify=True, max_files=3))
