@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -506,3 +507,22 @@ async def test_another_mount_of_the_same_file_system_is_not_entered(tmp_path: Pa
     done = await trio.run_process(command, capture_stdout=True, cwd=top)
     assert done.stdout.decode().strip() == "['tree/extra/old'] 0"
     assert (mine / "precious").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("in_memory", [1, 1_000_000])
+async def test_a_list_that_cannot_be_written_deletes_nothing(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(files_limits, "EXTRAS_IN_MEMORY", in_memory)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+", encoding="ascii"))  # noqa: SIM115
+    out = tmp_path / "out"
+    await again([tree], out)
+    for number in range(1000):
+        (out / "a tree" / f"{number:040}").touch()
+    both = await again([tree], out)
+    full = in_memory == 1
+    assert both.reports[1].failures == 0
+    assert both.reports[1].deleted == (0 if full else 1000)
+    assert [notice for notice in both.receiver.notices if "did not fit" in notice] == both.receiver.notices
+    assert bool(both.receiver.notices) == full

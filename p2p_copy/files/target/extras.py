@@ -63,6 +63,7 @@ class Extras:
         self._named: dict[int, SeenNames] = {}  # the sender's names, by the entry number of their directory
         self._listed = tempfile.SpooledTemporaryFile(limits.EXTRAS_IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115
         self._links: set[tuple[int, int]] = set()  # files of which a name was deleted, and others are left
+        self._lost = False  # the list could not be written
         self._check: Callable[[], None] = lambda: None
         self.count = 0
         self.first: list[str] = []
@@ -90,7 +91,7 @@ class Extras:
         """
         named = self._named.pop(item.index, None) or SeenNames(self._key)
         status = directory.status()
-        if (status.st_dev, status.st_ino) in self._states:
+        if self._lost or (status.st_dev, status.st_ino) in self._states:
             return
         path = item.published_path
         since: int | None = None
@@ -107,7 +108,11 @@ class Extras:
             if is_directory and since is None:
                 since = self._now(directory, stat.S_IMODE(status.st_mode))
             line = [path, name, identity_of(there), since if is_directory else _NEVER]
-            self._listed.write(json.dumps(line) + "\n")
+            try:
+                self._listed.write(json.dumps(line) + "\n")
+            except OSError:
+                self._lost = True
+                raise
             self.count += 1
             if len(self.first) < limits.EXTRAS_SHOWN:
                 end = "/" if is_directory else ""
@@ -130,6 +135,14 @@ class Extras:
         return self._selection.takes(path)
 
     # After everything was verified
+
+    def is_whole(self) -> bool:
+        """Return whether the whole list could be written; else nothing must be deleted."""
+        try:
+            self._listed.flush()
+        except OSError:
+            self._lost = True
+        return not self._lost
 
     def delete(self, check: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
         """Delete what was listed; yield each escaped path, and why it is still there: empty if it was deleted.
@@ -240,7 +253,8 @@ class Extras:
 
     def close(self) -> None:
         """Forget everything."""
-        self._listed.close()
+        with suppress(OSError):  # what could not be written is not needed
+            self._listed.close()
 
 
 _NEVER = 1 << 63

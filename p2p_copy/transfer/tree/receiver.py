@@ -288,6 +288,9 @@ class _Deleting:
         if uncertain:
             self._observer.notice(_UNCERTAIN)
             return 0, 0
+        if not await trio.to_thread.run_sync(extras.is_whole):
+            self._observer.notice(_LOST)
+            return 0, 0
         if not extras.count or not await self._is_wanted(extras):
             return 0, 0
         deleted = failed = 0
@@ -323,6 +326,10 @@ _PARTIAL: Final = (
 _UNCERTAIN: Final = (
     "Nothing was deleted here: the sender has something that it cannot send, with a name that patterns here may "
     "not match. Rename or remove it there."
+)
+
+_LOST: Final = (
+    "Nothing was deleted here: the list of what to delete did not fit into the directory for temporary files."
 )
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has taken nothing"
