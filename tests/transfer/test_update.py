@@ -421,3 +421,15 @@ def test_nothing_is_up_to_date_through_a_symlink(tmp_path: Path) -> None:
     )
     assert [answer.same for answer in answers if isinstance(answer, Holds)] == [()]
     asked.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+@pytest.mark.parametrize("conflict", [Conflict.UPDATE, Conflict.OVERWRITE])
+async def test_a_symlink_replaces_no_pipe(tree: Path, tmp_path: Path, conflict: Conflict) -> None:
+    out = tmp_path / "out"
+    (out / "a tree").mkdir(parents=True)
+    os.mkfifo(out / "a tree" / "dangling")
+    both = await again([tree], out, conflict=conflict)
+    assert (out / "a tree" / "dangling").is_fifo()
+    assert set(both.receiver.problems) == {"a tree/dangling"}
+    assert both.reports[1].failures == 1

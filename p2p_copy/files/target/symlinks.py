@@ -88,7 +88,7 @@ def _create(item: Item, directory: Directory, conflict: Conflict, resume: Resume
     if there is None and directory.created:
         resume.journal.commit_if_late()
         return conflicts.place(conflict, entry.name, create)
-    if there is not None and stat.S_ISDIR(there.st_mode):
+    if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
         raise Refused(Reason.EXISTS)
     temporary = create(temporary_name(resume.tag))
     try:
