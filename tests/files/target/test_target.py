@@ -383,7 +383,7 @@ def test_a_symlink_whose_name_is_taken(out: Path, conflict: Conflict, what: str)
         if conflict is Conflict.RENAME:
             target.make_symlink(item)
             assert tree(out) == before | {"top/x (1)": "link to new"}
-        elif conflict in REPLACING and what != "directory":
+        elif conflict in REPLACING and what in {"file", "link"}:
             target.make_symlink(item)
             assert tree(out) == before | {"top/x": "link to new"}
             assert (out / "top" / "x").lstat().st_mtime_ns == 8
