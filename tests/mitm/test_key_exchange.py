@@ -160,6 +160,10 @@ async def test_a_client_with_the_code_that_plays_the_other_role_gets_nowhere(sou
         nursery.cancel_scope.cancel()
 
 
+WAIT = 5.0
+"""Seconds that a side waits for another one, where it may be that none comes."""
+
+
 @pytest.mark.fault(45, "role swap")
 @pytest.mark.parametrize("role", Role)
 async def test_two_of_one_role_get_nowhere(source: Path, tmp_path: Path, role: Role) -> None:
@@ -168,9 +172,9 @@ async def test_two_of_one_role_get_nowhere(source: Path, tmp_path: Path, role: R
     async def one(at: Middle, number: int) -> None:
         try:
             if role is SENDER:
-                await send([str(source)], relay=at.address, code=CODE, patience=0)
+                await send([str(source)], relay=at.address, code=CODE, wait=WAIT, patience=0)
             else:
-                await receive(str(tmp_path / f"{number}"), relay=at.address, code=CODE, patience=0)
+                await receive(str(tmp_path / f"{number}"), relay=at.address, code=CODE, wait=WAIT, patience=0)
         except P2PCopyError as error:
             outcomes.append(type(error))
 
@@ -180,7 +184,8 @@ async def test_two_of_one_role_get_nowhere(source: Path, tmp_path: Path, role: R
                 nursery.start_soon(one, at, 1)
                 nursery.start_soon(one, at, 2)
     assert len(outcomes) == 2
-    assert set(outcomes) <= {PeerMisbehaved, PeerLost, RelayLost}
+    # The one that leaves first may cut the other off before it has read that they were paired: then it waits on.
+    assert set(outcomes) <= {PeerMisbehaved, PeerLost, RelayLost, PeerTimeout}
 
 
 def replace(role: Role, number: int, start: int, data: bytes) -> Change:

@@ -38,7 +38,7 @@ def ask(terminal: Terminal, question: str) -> str:
         KeyboardInterrupt, Interrupted: a signal came.
 
     """
-    if not _is_at_terminal():
+    if sys.platform == "win32" or not _is_at_terminal():
         return terminal.ask(question)
     try:
         import readline
