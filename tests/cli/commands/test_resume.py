@@ -33,13 +33,10 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
-def under_way(out: Path) -> None:
-    """Return once several segments are written, and the sender has been told of some of them.
-
-    The relay lets 20 MB pass at once, and takes a second for the next 20.
-    """
+def under_way(out: Path, size: int = 20_000_000) -> None:
+    """Return once this many bytes, several segments, are written."""
     deadline = time.monotonic() + QUICK
-    while unfinished_size(out) <= 40_000_000:
+    while unfinished_size(out) <= size:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -53,7 +50,7 @@ def test_the_same_command_again_resumes(
     out = tmp_path / "out"
     with relay(*RATE) as (url, _):
         sides = [sender(url, large), receiver(url, out)]
-        under_way(out)
+        under_way(out, 40_000_000)  # 20 MB pass at once; in the next second the sender is told of some
         sides[victim].process.send_signal(number)
         code, _, said = sides[victim].wait(QUICK)
         assert code == (-number if number == signal.SIGKILL else 128 + number), said
