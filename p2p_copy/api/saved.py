@@ -192,7 +192,7 @@ class SavedTransfers:
 
 
 def saved_code(facts: Facts) -> Code | None:
-    """Return the code that is saved; None if there is none, or if what is there is no code."""
+    """Return the saved code; None if there is none, or if it is not valid."""
     try:
         return None if facts.code is None else Code.parse(facts.code)
     except UsageError:

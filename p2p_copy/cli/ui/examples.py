@@ -34,7 +34,7 @@ EXAMPLES: Final = {
     ),
     "receive": (
         Example(
-            "Ask for the code, show what comes, then ask again:",
+            "Ask for the code, list the files, ask to accept:",
             "p2p-copy receive -o incoming --server wss://relay.example:443",
         ),
         Example("In a script, without questions:", "p2p-copy receive --code-file code.txt -y -o incoming"),

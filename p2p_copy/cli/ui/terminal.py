@@ -49,7 +49,7 @@ class Terminal:
             err: standard error.
             quiet: whether `--quiet` is given.
             verbose: whether details are written, and each line for people with its time.
-            progress: whether there may be a live line, or lines that come again and again.
+            progress: whether there may be a live line, or lines that repeat while a transfer runs.
             unasked: the option with which the user is asked nothing; None if there is none.
 
         """
