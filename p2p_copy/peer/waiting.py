@@ -228,6 +228,7 @@ class Wait:
                     proxy=self._proxy,
                     ca_file=self._ca_file,
                     pin=self._pin,
+                    hint=rendezvous.room_hint(hello.room),
                 ) as link:
                     connection.link = link
                     connection.welcome = await self._introduce(link, hello)

@@ -166,6 +166,11 @@ def room_path(room: str) -> str:
     return f"/v1/{room}"
 
 
+def room_hint(room: str) -> str:
+    """Return the name for ALPN by which a room's clients are told apart before TLS: the first 8 bits of the room."""
+    return f"p2p-copy-{room[:2]}"
+
+
 def is_path(path: str) -> bool:
     """Return whether a relay serves this path."""
     return path == LEGACY_PATH or _ROOM_PATH.fullmatch(path) is not None

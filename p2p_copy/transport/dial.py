@@ -34,7 +34,7 @@ from p2p_copy.transport.proxy import connect_through
 from p2p_copy.transport.tcp import TCPStream
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import TLSStream
-from p2p_copy.transport.trust import client_context, has_unknown_issuer, unchecked_context
+from p2p_copy.transport.trust import HTTP, client_context, has_unknown_issuer, unchecked_context
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +55,7 @@ async def connect(
     proxy: ProxyAddress | None = None,
     ca_file: str | None = None,
     pin: bytes | None = None,
+    hint: str | None = None,
 ) -> AsyncIterator[Link]:
     """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`; so for a proxy.
 
@@ -68,6 +69,8 @@ async def connect(
         proxy: the proxy by which to reach it; None to reach it directly.
         ca_file: PEM file with certificates to trust besides the system's, for the relay and the proxy.
         pin: SHA-256 of the relay's public key. Then that key counts, and nothing else of the relay's certificate.
+        hint: a name to offer to the relay behind `http/1.1` (ALPN). It is not encrypted, so that whatever passes TLS
+            on to several processes can choose one by it. Proxies are not offered it.
 
     Raises:
         UsageError: `ca_file` cannot be used.
@@ -75,7 +78,7 @@ async def connect(
         ProxyUnreachable, ProxyWantsLogin, ProxyForbids, NotAProxy: no way through the proxy.
 
     """
-    stream = LinkStream(await _dial(address, proxy, ca_file, pin), remember=limits.HTTP_PEEK)
+    stream = LinkStream(await _dial(address, proxy, ca_file, pin, hint), remember=limits.HTTP_PEEK)
     link = Link(
         stream,
         Codec(is_client=True, max_message=max_message),
@@ -98,11 +101,15 @@ async def connect(
 
 
 async def _dial(
-    address: RelayAddress, proxy: ProxyAddress | None, ca_file: str | None, pin: bytes | None
+    address: RelayAddress,
+    proxy: ProxyAddress | None,
+    ca_file: str | None,
+    pin: bytes | None,
+    hint: str | None,
 ) -> TCPStream | TLSStream:
     """Open a connection to the relay, and check its key if there is a pin; for what is raised see `_open`."""
     try:
-        stream = await _open(address, proxy, ca_file, checked=pin is None)
+        stream = await _open(address, proxy, ca_file, hint, checked=pin is None)
     except CertificateNotTrusted as error:
         if not has_unknown_issuer(error.__cause__):
             raise
@@ -126,14 +133,19 @@ async def _dial(
 async def _certificate(address: RelayAddress, proxy: ProxyAddress | None, ca_file: str | None) -> bytes:
     """Return the certificate that a server shows; empty if it shows none now."""
     with suppress(P2PCopyError):
-        stream = await _open(address, proxy, ca_file, checked=False)
+        stream = await _open(address, proxy, ca_file, None, checked=False)
         await trio.aclose_forcefully(stream)
         return stream.certificate if isinstance(stream, TLSStream) else b""
     return b""
 
 
 async def _open(
-    address: RelayAddress, proxy: ProxyAddress | None, ca_file: str | None, *, checked: bool
+    address: RelayAddress,
+    proxy: ProxyAddress | None,
+    ca_file: str | None,
+    hint: str | None,
+    *,
+    checked: bool,
 ) -> TCPStream | TLSStream:
     """Open TCP, directly or through a proxy, and TLS if the address says so.
 
@@ -148,7 +160,8 @@ async def _open(
     """
     context = None
     if address.tls:
-        context = await client_context(ca_file) if checked else unchecked_context()
+        offered = HTTP if hint is None else (*HTTP, hint)
+        context = await client_context(ca_file, offered) if checked else unchecked_context(offered)
     if proxy is None:
         return await _in_time(_dial_relay(address, context), timed_out(address))
     of_proxy = await client_context(ca_file) if proxy.tls else None

@@ -7,13 +7,19 @@ the certificate must have that key, and nothing else about it counts: no name, n
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from p2p_copy.errors import RelayUnreachable, UsageError
 from p2p_copy.transport import limits
 from p2p_copy.transport.timeouts import within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HTTP: Final = ("http/1.1",)
+"""What a client speaks over TLS, by its name for ALPN (RFC 7301)."""
 
 VERIFY_FLAGS: Final = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
 """How clients check certificates: by all of RFC 5280, and the chain may end at any certificate that is trusted.
@@ -55,18 +61,19 @@ def has_unknown_issuer(cause: BaseException | None) -> bool:
     )
 
 
-def unchecked_context() -> ssl.SSLContext:
+def unchecked_context(protocols: Sequence[str] = HTTP) -> ssl.SSLContext:
     """Return a TLS context that checks no certificate, for a connection whose certificate is looked at afterwards."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reads no certificates, so the loop may make it
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return _tuned(context)
+    return _tuned(context, protocols)
 
 
-async def client_context(ca_file: str | None) -> ssl.SSLContext:
+async def client_context(ca_file: str | None, protocols: Sequence[str] = HTTP) -> ssl.SSLContext:
     """Return a client's TLS context with the authorities to trust: the system's, and those of `ca_file`.
 
-    They are read in a thread: that takes milliseconds, or for ever if a disk is gone.
+    They are read in a thread: that takes milliseconds, or for ever if a disk is gone. `protocols` are offered to the
+    server (ALPN, RFC 7301), so a context serves one connection only.
 
     Raises:
         UsageError: `ca_file`, or the file in SSLKEYLOGFILE, cannot be used.
@@ -74,14 +81,14 @@ async def client_context(ca_file: str | None) -> ssl.SSLContext:
 
     """
     with within(limits.FILE_TIMEOUT):
-        return await trio.to_thread.run_sync(_read_context, ca_file, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(_read_context, ca_file, protocols, abandon_on_cancel=True)
     raise RelayUnreachable(
         f"The certificates to trust here (the system's, and `ca_file`) could not be read in {limits.FILE_TIMEOUT:.0f} "
         "s: the disk or network mount does not answer."
     )
 
 
-def _read_context(ca_file: str | None) -> ssl.SSLContext:
+def _read_context(ca_file: str | None, protocols: Sequence[str]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context()
     except OSError as error:  # of the file to which keys are written for debugging
@@ -89,7 +96,7 @@ def _read_context(ca_file: str | None) -> ssl.SSLContext:
             f"The file that SSLKEYLOGFILE names cannot be written: {error.strerror}. Unset that variable, or name "
             "another file."
         ) from None
-    _tuned(context)
+    _tuned(context, protocols)
     if ca_file is not None:
         named = f"The file '{ca_file}' (`ca_file`)"
         try:
@@ -101,8 +108,8 @@ def _read_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _tuned(context: ssl.SSLContext) -> ssl.SSLContext:
+def _tuned(context: ssl.SSLContext, protocols: Sequence[str]) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.verify_flags |= VERIFY_FLAGS
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([*protocols])
     return context
