@@ -298,7 +298,13 @@ def test_only_the_adapter_knows_the_websocket_library_and_only_the_codec_wsproto
 @pytest.mark.parametrize(
     "name",
     outside(
-        "files", "cli", "relay.file_thread", "relay.entry.listeners", "relay.system_limits", "relay.entry.tls"
+        "files",
+        "cli",
+        "relay.file_thread",
+        "relay.entry.listeners",
+        "relay.system_limits",
+        "relay.entry.tls",
+        "transport.authorities",
     ),
 )
 def test_only_files_touches_paths(name: str) -> None:

@@ -1,18 +1,20 @@
 """Decides which certificates a client trusts, and says why it does not trust one.
 
-A client trusts the authorities of the system and those of `ca_file`. If the relay's key is known beforehand (`pin`),
-the certificate must have that key, and nothing else about it counts: no name, no issuer, no date.
+A client trusts the authorities of the system (`authorities`) and those of `ca_file`. If the relay's key is known
+beforehand (`pin`), the certificate must have that key, and nothing else about it counts: no name, no issuer, no date.
 """
 
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from p2p_copy.errors import RelayUnreachable, UsageError
 from p2p_copy.transport import limits
+from p2p_copy.transport.authorities import find_authorities
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
@@ -96,6 +98,9 @@ def _read_context(ca_file: str | None, protocols: Sequence[str]) -> ssl.SSLConte
             f"The file that SSLKEYLOGFILE names cannot be written: {error.strerror}. Unset that variable, or name "
             "another file."
         ) from None
+    if bundle := find_authorities().to_load:
+        with suppress(OSError):  # it has no certificates: then none is trusted, and the first one says so
+            context.load_verify_locations(cafile=bundle)
     _tuned(context, protocols)
     if ca_file is not None:
         named = f"The file '{ca_file}' (`ca_file`)"
