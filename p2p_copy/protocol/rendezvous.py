@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields as fields_of
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from p2p_copy.errors import NotARelay
 from p2p_copy.protocol import limits
@@ -112,11 +112,28 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadTerms:
+    """The limits, by the names of the relay's options, that meet a client which loads the relay. 0 is no limit.
+
+    A relay that says them wants to be loaded, and a program that loads relays leaves all others alone.
+    """
+
+    max_connections: int
+    max_pending: int
+    max_waiting: int
+    max_per_source: int
+    max_pending_per_source: int
+    connections_per_minute: int
+    joins_per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
 class Welcome:
     """The relay's terms: longest message in bytes, seconds that a client may wait, and the operator's notice.
 
     `rate` is in bytes per second, `quota` in bytes; None where there is no limit. `again` is the seconds after which a
-    waiting client may connect again; None if the relay does not say.
+    waiting client may connect again; None if the relay does not say. `load_test` is None for a relay that must not be
+    loaded.
     """
 
     program: str
@@ -126,6 +143,7 @@ class Welcome:
     quota: int | None = None
     notice: str | None = None
     again: int | None = None
+    load_test: LoadTerms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +153,15 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A refusal: a `Refusal` or a newer code, a sentence for the user, seconds after which to try again."""
+    """A refusal: a `Refusal` or a newer code, a sentence for the user, seconds after which to try again.
+
+    `limit` is the option of the relay with the limit that was met, for the relay's operator.
+    """
 
     code: str
     reason: str
     retry_after: int | None = None
+    limit: str | None = None
 
 
 Answer: TypeAlias = Welcome | Paired | Refused
@@ -204,7 +226,7 @@ def encode(message: Hello | Answer | FlowReport) -> str:
 def decode_hello(message: bytes | str, path: str) -> Hello | Refused:
     """Return the hello of a client on `path`, or why it is refused. Never raises."""
     try:
-        fields = _Fields(message)
+        fields = _Fields.of(message)
         fields.expect_type("hello")
         if path == LEGACY_PATH:
             return Hello(role=fields.role(), room=fields.legacy_room("code_hash_hex"), legacy=True)
@@ -236,7 +258,7 @@ def decode_answer(message: bytes | str) -> Answer:
 
     """
     try:
-        fields = _Fields(message)
+        fields = _Fields.of(message)
         match fields.text("type"):
             case "welcome":
                 return Welcome(
@@ -247,6 +269,7 @@ def decode_answer(message: bytes | str) -> Answer:
                     quota=fields.optional_number("quota"),
                     notice=fields.optional_text("notice"),
                     again=fields.optional_number("again"),
+                    load_test=fields.optional_load_terms("load_test"),
                 )
             case "paired":
                 return Paired()
@@ -255,6 +278,7 @@ def decode_answer(message: bytes | str) -> Answer:
                     code=fields.text("code"),
                     reason=fields.text("reason"),
                     retry_after=fields.optional_number("retry_after"),
+                    limit=fields.optional_text("limit"),
                 )
             case _:
                 raise ValueError("unknown type")
@@ -267,7 +291,7 @@ def decode_answer(message: bytes | str) -> Answer:
 def decode_flow_report(text: str) -> FlowReport | None:
     """Return a relay's report between the messages of a pairing; None if it is something else. Never raises."""
     try:
-        fields = _Fields(text)
+        fields = _Fields.of(text)
         fields.expect_type("movement")
         return FlowReport(
             FlowState(fields.text("there")), FlowState(fields.text("back")), fields.truth("answers")
@@ -281,7 +305,12 @@ class _Fields:
 
     __slots__ = ("_fields",)
 
-    def __init__(self, message: bytes | str) -> None:
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    @classmethod
+    def of(cls, message: bytes | str) -> Self:
+        """Return the fields of a message."""
         if not isinstance(message, str):
             raise ValueError("it is binary")
         if len(message.encode("utf-8", "surrogatepass")) > limits.MAX_HELLO:
@@ -289,7 +318,13 @@ class _Fields:
         fields = json.loads(message, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
         if type(fields) is not dict:
             raise ValueError("it is not a JSON object")
-        self._fields: dict[str, Any] = fields
+        return cls(fields)
+
+    def optional_load_terms(self, name: str) -> LoadTerms | None:
+        if self._fields.get(name) is None:
+            return None
+        inner = _Fields(self._get(name, dict, "an object"))
+        return LoadTerms(**{each.name: inner.number(each.name) for each in fields_of(LoadTerms)})
 
     def _get(self, name: str, kind: type, what: str) -> Any:
         value = self._fields.get(name)

@@ -77,6 +77,7 @@ class RelayConfig:
         tokens_file: file with the access tokens; None for a relay that every client may use.
         trusted_proxies: network (CIDR), or several, of the proxies that are believed when they name a client's address.
         log_addresses: write clients' addresses into the log.
+        allow_load_test: tell clients that they may load this relay, and the limits which then meet them.
 
     """
 
@@ -105,6 +106,7 @@ class RelayConfig:
     tokens_file: str | PathLike[str] | None = None
     trusted_proxies: str | tuple[str, ...] = ()
     log_addresses: bool = False
+    allow_load_test: bool = False
 
     def __post_init__(self) -> None:
         """Accept a single proxy as a text, too."""

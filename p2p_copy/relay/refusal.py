@@ -28,7 +28,7 @@ _CLOSE_CODES: Final = {
 RELAY_STOPS: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
 
 NO_MEMORY: Final = Refused(
-    Refusal.BUSY, "Other transfers use all the memory of the relay.", limits.BUSY_RETRY_AFTER
+    Refusal.BUSY, "Other transfers use all the memory of the relay.", limits.BUSY_RETRY_AFTER, "max-memory"
 )
 
 FOREIGN_ROOM: Final = Refused(
@@ -37,7 +37,7 @@ FOREIGN_ROOM: Final = Refused(
 )
 
 WAIT_OVER: Final = Refused(
-    Refusal.WAIT_OVER, "The other side did not come in the time that this relay allows."
+    Refusal.WAIT_OVER, "The other side did not come in the time that this relay allows.", limit="max-wait"
 )
 
 SPOKE_EARLY: Final = Refused(Refusal.BAD_HELLO, "Clients say nothing between hello and paired.")

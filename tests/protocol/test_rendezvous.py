@@ -13,6 +13,7 @@ from p2p_copy.protocol.rendezvous import (
     FlowReport,
     FlowState,
     Hello,
+    LoadTerms,
     Paired,
     Refusal,
     Refused,
@@ -100,7 +101,9 @@ def test_a_legacy_room_has_any_printable_name(name: str) -> None:
         Welcome("p", max_message=2**53, wait=3600, rate=10, quota=0, notice="Maintenance at noon, ä"),
         Paired(),
         Refused(Refusal.BUSY, "Too much.", 7),
+        Welcome("p", max_message=1, wait=0, load_test=LoadTerms(4096, 256, 3072, 50, 8, 60, 30)),
         Refused("newer-than-us", "No.", None),
+        Refused(Refusal.BUSY, "Too many.", 7, "max-waiting"),
     ],
 )
 def test_answers_are_decoded_as_encoded(answer: Welcome | Paired | Refused) -> None:
@@ -254,6 +257,10 @@ def test_another_version_is_refused_and_says_which_side_is_older(version: int, o
         '{"type":"welcome","program":"p","max_message":1,"wait":1e400}',
         '{"type":"welcome","program":"p","max_message":1,"wait":1,"rate":"x"}',
         '{"type":"welcome","program":"p","max_message":1,"wait":1,"notice":1}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1,"load_test":true}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1,"load_test":{}}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1,"load_test":{"max_connections":"x"}}',
+        '{"type":"refused","code":"busy","reason":"x","limit":1}',
         '{"type":"refused","code":"busy"}',
         '{"type":"refused","code":1,"reason":"x"}',
         '{"type":"refused","code":"busy","reason":"x","retry_after":"1"}',

@@ -11,7 +11,16 @@ import trio
 
 from p2p_copy.errors import CannotListen, NotARelay, RelayExpectsTLS, RelayWithoutTLS
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
-from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, Role, Welcome, room_path
+from p2p_copy.protocol.rendezvous import (
+    LEGACY_PATH,
+    LoadTerms,
+    Paired,
+    Refusal,
+    Refused,
+    Role,
+    Welcome,
+    room_path,
+)
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log.abuse import Abuse
@@ -49,6 +58,17 @@ async def test_the_welcome_tells_the_terms() -> None:
         assert await answer(link) == Welcome(
             PROGRAM, max_message=12345, wait=60, again=round(protocol_limits.REDIAL_AFTER)
         )
+
+
+async def test_a_relay_that_may_be_loaded_says_so_with_the_limits_that_meet_this_client() -> None:
+    """A client of this machine has no source, and so none of its limits."""
+    settings: dict[str, Any] = {"max_connections": 9, "max_pending": 8, "max_waiting": 7, "max_per_source": 6}
+    async with relay_running(allow_load_test=True, **settings) as relay:
+        async with relay.client(room_path(room("a"))) as link:
+            await link.send(hello(Role.SENDER))
+            welcome = await answer(link)
+        assert isinstance(welcome, Welcome)
+        assert welcome.load_test == LoadTerms(9, 8, 7, 0, 0, 0, 0)
 
 
 async def test_rooms_are_apart() -> None:

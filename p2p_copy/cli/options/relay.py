@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter, validators
 
 from p2p_copy.cli.options.groups import ACCESS, CLIENT_LIMITS, DATA_LIMITS
-from p2p_copy.cli.options.values import DURATION, PATH, POSITIVE, PathText, parsed_by
+from p2p_copy.cli.options.values import DURATION, FLAG, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits
 from p2p_copy.units import parse_rate, parse_size
 
@@ -117,6 +117,12 @@ class RelayLimits:
             show_default=False,
         ),
     ] = ()
+    allow_load_test: Annotated[
+        bool,
+        ACCESS,
+        FLAG,
+        Parameter(help="Let anyone who can connect load this relay with relay-load. All limits still hold."),
+    ] = False
 
     def settings(self) -> dict[str, Any]:
         """Return the settings for a `RelayConfig`."""

@@ -21,7 +21,7 @@ import trio
 
 from p2p_copy.errors import CannotListen
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Refusal, Refused, Welcome
+from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, LoadTerms, Refusal, Refused, Welcome
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.admission import Admission, LimitHit, Sources, sources_of
 from p2p_copy.relay.access.deadline import ArrivalDeadlines
@@ -44,10 +44,17 @@ if TYPE_CHECKING:
     from p2p_copy.relay.log.abuse import AbuseCounter
     from p2p_copy.transport.tcp import TCPStream
 
-_NO_PLACE = Refused(Refusal.BUSY, "The relay has no room for this connection.", limits.BUSY_RETRY_AFTER)
-_FULL = Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", limits.BUSY_RETRY_AFTER)
+_NO_PLACE = Refused(
+    Refusal.BUSY, "The relay has no room for this connection.", limits.BUSY_RETRY_AFTER, "max-pending"
+)
+_FULL = Refused(
+    Refusal.BUSY, "The relay has as many clients as it can serve.", limits.BUSY_RETRY_AFTER, "max-connections"
+)
 _TOO_MANY_WAIT = Refused(
-    Refusal.BUSY, "As many clients as this relay can serve are waiting already.", limits.BUSY_RETRY_AFTER
+    Refusal.BUSY,
+    "As many clients as this relay can serve are waiting already.",
+    limits.BUSY_RETRY_AFTER,
+    "max-waiting",
 )
 _QUOTA_USED = Refused(Refusal.QUOTA, "Your access token has used up its quota. Ask its operator for more.")
 _UNKNOWN_TOKEN = Refused(
@@ -173,7 +180,7 @@ class Gatekeeper:
             self.admission.excuse(client, now)
         elif seconds := self.admission.join(client, now):
             reason = "Too many clients came from your network within a minute."
-            return Refused(Refusal.BUSY, reason, seconds)
+            return Refused(Refusal.BUSY, reason, seconds, "joins-per-minute")
         if self.tokens is not None:
             client.account = self.tokens.account(hello.token)
             if client.account is None:
@@ -189,6 +196,24 @@ class Gatekeeper:
             rate=self._rates.best(client.source, client.account),
             quota=client.account.left if client.account else None,
             again=int(max(protocol_limits.REDIAL_AFTER, waiting / limits.REDIALS_PER_SECOND)),
+            load_test=self._load_terms(client) if self.config.allow_load_test else None,
+        )
+
+    def _load_terms(self, client: Client) -> LoadTerms:
+        """Return the limits for a client that loads this relay."""
+        config = self.config
+
+        def of_source(limit: int) -> int:
+            return limit if client.sources else 0
+
+        return LoadTerms(
+            max_connections=min(config.max_connections, self.admission.most),
+            max_pending=config.max_pending,
+            max_waiting=config.max_waiting,
+            max_per_source=of_source(config.max_per_source),
+            max_pending_per_source=of_source(config.max_pending_per_source),
+            connections_per_minute=of_source(config.arrivals_per_minute),
+            joins_per_minute=of_source(config.joins_per_minute),
         )
 
     def pairing_limits(self, one: Client, other: Client) -> PairingLimits | None:

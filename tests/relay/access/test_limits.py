@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +81,23 @@ async def test_a_source_with_too_many_connections_is_closed_unread_and_others_co
         other = await stack.enter_async_context(through_proxy(relay, "192.0.2.2"))
         assert isinstance(await wants(other, "c"), Welcome)
         await relay.works("d")
+
+
+async def test_a_client_that_may_load_the_relay_is_told_the_limits_of_its_source() -> None:
+    limits: dict[str, Any] = {
+        "max_per_source": 6,
+        "max_pending_per_source": 5,
+        "arrivals_per_minute": 4,
+        "joins_per_minute": 3,
+    }
+    async with (
+        relay_running(allow_load_test=True, **limits, **PROXY) as relay,
+        through_proxy(relay, "192.0.2.1") as client,
+    ):
+        welcome = await wants(client, "a")
+        assert isinstance(welcome, Welcome)
+        assert welcome.load_test is not None
+        assert astuple(welcome.load_test)[-4:] == (6, 5, 4, 3)
 
 
 async def test_a_place_of_a_source_is_free_again_when_its_client_has_left() -> None:
