@@ -27,9 +27,9 @@ PATIENCE: Final = 12 * 3600.0
 """Seconds for which a side that lost the other side, or the relay, tries to reconnect unless told otherwise: a
 night."""
 
-LEAST_RATE: Final = 64 * KIB
-"""Least bytes per second that a client may limit itself to (--limit-rate), as for a limit of a relay: a longest record
-takes a quarter of a minute then."""
+LEAST_RATE: Final = 16 * KIB
+"""Least bytes per second that a client may limit itself to (--limit-rate), and that a receiver may ask of a sender: a
+shortest chunk takes four seconds then, so a transfer moves and can be stopped."""
 
 STREAM_NAME: Final = "stdin"
 """What standard input is called at a receiver, unless told otherwise."""

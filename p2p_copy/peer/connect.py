@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.rendezvous import Welcome
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
+    from p2p_copy.transport.pacer import Pacer
     from p2p_copy.transport.proxy_address import ProxyAddress
 
 
@@ -80,9 +81,15 @@ async def meet(
         # A relay that divides its rate among pairings would give a transfer with several links several shares.
         far = round_trip >= limits.LINKS_FROM and welcome.rate is None
         codec = AckCodec(options.role, peer_keys.links)
-        plan = LinkPlan(options.links or 0, far, further, codec, options.observer)
+        number = 1 if _is_slow(options.pacer) else options.links or 0
+        plan = LinkPlan(number, far, further, codec, options.observer)
         async with open_channel(link, plan) as channel:
             yield channel, Session(options.role, peer_keys)
+
+
+def _is_slow(pacer: Pacer | None) -> bool:
+    """Return whether this side's own limit of the rate is too low for several links."""
+    return pacer is not None and pacer.rate is not None and pacer.rate < limits.LINKS_RATE
 
 
 async def _met(

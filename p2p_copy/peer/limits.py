@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from p2p_copy.units import KIB
+
 HANDSHAKE_TIMEOUT: Final = 15.0
 """Seconds for each message of the key exchange: both ends are there, and it takes two round trips of small messages."""
 
@@ -34,6 +36,10 @@ that has been welcomed, and waits for the other side, does not count."""
 
 LINK_WAIT: Final = 60.0
 """Seconds in the room of a further link; the other side comes at once or has a reason not to."""
+
+LINKS_RATE: Final = 512 * KIB
+"""Bytes per second. A client that limits itself to less uses one link only: more would not be faster, and a record of
+each would take seconds, as if it were stuck (`RETRANSMIT_AFTER`)."""
 
 ACK_AFTER: Final = 0.02
 """Seconds for which an ack is put off, so that one is enough for many records. `MULTIPATH_BYTES` in this time are

@@ -28,7 +28,7 @@ class ConnectOptions(NamedTuple):
         observer: is told of each step.
         links: how many links the transfer is to have; None for as many as make it faster.
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
-        pacer: keeps what a sender sends, or a receiver receives, to a rate; None for no limit.
+        pacer: keeps what a sender sends, or a receiver receives, to a rate; None for a receiver without a limit.
         verifies: this side's user is asked to compare words with the other one before anything is transferred.
 
     """

@@ -142,6 +142,7 @@ class Accept:
     everything is wanted. `links` is the most links that this conversation will have, `preserve` what the receiver wants
     of what was offered. With `pipe`, this side takes a stream only: the sender's, or a single file of it. `marker` is
     the name of a file that lies in the output directory as long as this conversation lasts; empty if there is none.
+    `rate` is the most bytes per second that this side wants to be sent; 0 for no limit.
     """
 
     program: str
@@ -151,6 +152,7 @@ class Accept:
     preserve: Preserved = Preserved.NOTHING
     pipe: bool = False
     marker: str = ""
+    rate: int = 0
 
 
 @dataclass(slots=True)

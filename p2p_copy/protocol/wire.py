@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 FRAME: Final = struct.Struct(">BI")
 _U16: Final = struct.Struct(">H")
+_U64: Final = struct.Struct(">Q")
 _ENTRY: Final = struct.Struct(">BBHqQH")  # the last field is the length of the name
 _DATA: Final = struct.Struct(">IQ")
 _HOLE: Final = struct.Struct(">IQQ")
@@ -386,8 +387,11 @@ def _decode_accept(reader: _Reader) -> Accept:
     portable, holds, links, preserve, pipe = reader.take(5)
     if not 1 <= links <= limits.MAX_LINKS or preserve & ~_PRESERVED:
         raise PeerMisbehaved("The other side sent an answer that makes no sense.")
+    (rate,) = reader.fields(_U64)
     marker = reader.text(limits.MAX_NAME)
-    return Accept(program, _flag(portable), _flag(holds), links, Preserved(preserve), _flag(pipe), marker)
+    return Accept(
+        program, _flag(portable), _flag(holds), links, Preserved(preserve), _flag(pipe), marker, rate
+    )
 
 
 def _decode_holds(reader: _Reader) -> Holds:
@@ -482,6 +486,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         lambda m: (
             _encode_text(m.program, _MAX_TEXT_BYTES)
             + bytes((m.portable_names, m.holds, m.links, m.preserve, m.pipe))
+            + _U64.pack(m.rate)
             + _encode_text(m.marker, limits.MAX_NAME)
         ),
     ),

@@ -15,6 +15,9 @@ MOST_CHUNK: Final = 960 * KIB
 """Bytes of file data read and sent at once on the slowest link and on a fast one. Each chunk costs a frame, a record
 and a trip to a thread, so longer ones are cheaper by the byte; beyond this, more memory gains little."""
 
+PACED_CHUNK: Final = 4 * KIB
+"""The least below a limit of the rate. A relay keeps a short record until it is whole, so each takes its time twice."""
+
 CHUNK_SECONDS: Final = 0.3
 """Seconds that a slow link takes for a chunk. The receiver counts whole chunks, so its progress lags by as much."""
 

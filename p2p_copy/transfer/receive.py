@@ -255,7 +255,8 @@ class _Story:
         async def accept(answer: Accept) -> None:
             await self._job.resumption.save_ticket(conversation.session, sure=True)
             links = conversation.channel.plan.agree(offer.links)
-            await conversation.tell(replace(answer, links=links))
+            rate = self._job.options.limit_rate or 0
+            await conversation.tell(replace(answer, links=links, rate=rate))
             conversation.channel.spread(links)
 
         if offer.pipe or self.pipe.is_asked_for:

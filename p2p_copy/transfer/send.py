@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,7 +14,7 @@ from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.stdio import STANDARD, StandardInput
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, check_paths
 from p2p_copy.observer import NoticeOnce, Observer, Report
-from p2p_copy.options import SendOptions, Symlinks
+from p2p_copy.options import LEAST_RATE, SendOptions, Symlinks
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.protocol.messages import Accept, Ask, Goodbye, Offer
@@ -94,7 +95,7 @@ async def send(
     done = failed = False
     try:
         trees = SourceTrees(as_paths(paths), options.symlinks, Selection(options.only, options.exclude))
-        pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
+        pacer = Pacer(options.limit_rate)
         connect_options = ConnectOptions(
             Role.SENDER,
             access,
@@ -109,7 +110,7 @@ async def send(
         over, tag = resumption.is_over, resumption.receipt_tag
         path = as_path_if_any(options.receipt)
         receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
-        story = _Story(SendJob(resumption, receipt, observer, beside, trees, options, source), verify)
+        story = _Story(SendJob(resumption, receipt, observer, beside, trees, options, source), pacer, verify)
         resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
         if STANDARD not in trees.paths:
             for sentence in await trio.to_thread.run_sync(check_paths, trees.paths):
@@ -143,9 +144,10 @@ class _Story:
 
     """
 
-    def __init__(self, job: SendJob, verify: Verify | None) -> None:
+    def __init__(self, job: SendJob, pacer: Pacer, verify: Verify | None) -> None:
         self._preserve = flags(job.options.preserve)
         self._partial = not job.trees.selection.everything or job.options.symlinks is Symlinks.SKIP
+        self._limit, self._pacer = job.options.limit_rate, pacer
         self._resumption = job.resumption
         self._verification = Verification(job.resumption, verify)
         self._receipt = job.receipt
@@ -183,11 +185,20 @@ class _Story:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
         self._once.notice(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         conversation.channel.spread(accept.links)
+        rate = self._lower_rate(accept.rate)
+        self._pacer.limit(rate or None)
         await self._resumption.save_ticket(conversation.session, sure=True)
-        report = await (self.pipe if accept.pipe else self.tree).send(conversation, accept)
+        report = await (self.pipe if accept.pipe else self.tree).send(
+            conversation, replace(accept, rate=rate)
+        )
         if self._receipt is not None:
             await trio.to_thread.run_sync(self._receipt.publish, report)
         return report
+
+    def _lower_rate(self, theirs: int) -> int:
+        """Return the rate that holds in a conversation: the lower limit of both sides, 0 for none."""
+        limits_of_both = [rate for rate in (self._limit, theirs and max(theirs, LEAST_RATE)) if rate]
+        return min(limits_of_both, default=0)
 
     async def _offer(self, conversation: Conversation) -> Accept:
         """Offer what there is, and show it if the receiver's user wants to see it first."""

@@ -154,7 +154,10 @@ class Link(ObjectStream[bytes | str]):
         self._reader.limit(window)
 
     def limit_rate(self, pacer: Pacer, *, sends: bool) -> None:
-        """Keep what is sent from now on, or else what is received, to a rate, which other links may share."""
+        """Keep what is sent from now on, or else what is received, to the rate of `pacer`, which other links may share.
+
+        The rate of what is sent may change later, that of what is received may not.
+        """
         if sends:
             self._stream.send_pacer = pacer
         else:

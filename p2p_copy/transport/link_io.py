@@ -40,7 +40,8 @@ class LinkStream:
         patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
             system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
         on_unread: is called when a send took longer and the connection was cut.
-        send_pacer, receive_pacer: keep what is sent, and what is received, to a rate; None for no limit.
+        send_pacer, receive_pacer: keep what is sent, and what is received, to a rate; None for no limit. That of the
+            receiver has a rate; the sender's may get one later.
         pop_work: returns how many TLS records with next to no content have come since the last call.
 
     """
@@ -99,7 +100,7 @@ class LinkStream:
             await trio.lowlevel.checkpoint_if_cancelled()  # a send that has not begun breaks nothing
             self.sending = True
             try:
-                if self.send_pacer is not None:
+                if self.send_pacer is not None and self.send_pacer.rate is not None:
                     await self._send_paced(cast("Sequence[Buffer]", buffers), self.send_pacer)
                 elif self.patience == math.inf:
                     await self.below.send_buffers(cast("Sequence[Buffer]", buffers))

@@ -75,6 +75,7 @@ message = st.one_of(
         st.integers(1, limits.MAX_LINKS),
         preserve,
         st.booleans(),
+        rate=u64,
     ),
     st.builds(Ask, st.booleans()),
     st.builds(Preview, u64, u64, st.booleans(), u32, st.lists(entry, max_size=5).map(tuple)),

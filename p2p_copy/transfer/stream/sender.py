@@ -108,7 +108,7 @@ class StreamSender:
                 f"The receiver cannot take the name of what is sent: {refusal}.", "its name is not taken."
             )
         await conversation.tell(Page((self._source.entry,)))
-        producer = _StreamProducer(self, conversation.session, observer)
+        producer = _StreamProducer(self, conversation.session, observer, accept.rate)
         wait = ReceiptWait(conversation.channel, conversation.session, observer, self._slow_output)
         receipt = await send_until_receipt(conversation, producer, wait)
         if receipt != Receipt(1, self.entry.size, 0, 0, self.root):
@@ -195,11 +195,11 @@ class StreamSender:
 class _StreamProducer:
     """Makes the records of one conversation; see `conversation.Producer`."""
 
-    def __init__(self, stream: StreamSender, session: Session, observer: Observer) -> None:
+    def __init__(self, stream: StreamSender, session: Session, observer: Observer, rate: int) -> None:
         self._stream = stream
         self._session = session
         self._observer = observer
-        self._chunk_size = ChunkSize()
+        self._chunk_size = ChunkSize(rate)
         self._held: Held | None = None  # what the receiver says that it has
         self._offset: int | None = None  # all before it is in records, or was at the receiver
         self._reached = 0  # the same, for what the receiver may acknowledge

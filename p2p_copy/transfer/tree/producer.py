@@ -117,7 +117,7 @@ class TreeProducer:
         self._session = session
         self._cache = cache
         self._receipt = receipt
-        self._chunk_size = ChunkSize()
+        self._chunk_size = ChunkSize(accept.rate)
         self._problems: list[tuple[str, Reason]] = []
         self._first_names = FirstNames() if Preserved.HARD_LINKS in accept.preserve else None
         self._rejections = Rejections()
