@@ -176,6 +176,16 @@ def update(fd: int, there: os.stat_result, extra: Extra) -> bool:
     return give(fd, extra._replace(owner=None) if has_owner(there, extra) else extra) and complete
 
 
+def has_xattrs(fd: int, extra: Extra) -> bool:
+    """Return whether an open file has the extended attributes that it should have, if any, or cannot have them."""
+    if not extra.xattrs:
+        return True
+    try:
+        return read_xattrs(fd) == extra.xattrs
+    except OSError:
+        return True
+
+
 def has_owner(there: os.stat_result, extra: Extra) -> bool:
     """Return whether something with this status has the owner that it should have, if any."""
     if extra.owner is None or sys.platform == "win32":

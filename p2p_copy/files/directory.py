@@ -393,6 +393,20 @@ class Directory:
             with suppress(OSError):
                 self.set_mode(name, mode)
 
+    def has_attributes(self, name: str, there: os.stat_result, extra: Extra | None) -> bool:
+        """Return whether a file with the status `there` has all of owner and extended attributes that it can have."""
+        if extra is None:
+            return True
+        if extra.xattrs:
+            with suppress(OSError):
+                fd = self.read(name)
+                try:
+                    if os.path.samestat(os.fstat(fd), there) and not attributes.has_xattrs(fd, extra):
+                        return False
+                finally:
+                    os.close(fd)
+        return attributes.has_owner(there, extra)
+
     def update_symlink(self, name: str, there: os.stat_result, mtime_ns: int, extra: Extra | None) -> None:
         """Do the same for the time and owner of a symlink."""
         if extra is not None and not attributes.has_owner(there, extra):

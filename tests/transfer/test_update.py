@@ -17,6 +17,7 @@ from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Entry, Holds, Kind, Message, Offer, Page, Reject
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.tree.consumer import TreeConsumer
+from p2p_copy.units import GIB, MIB
 from tests.files.receipts.samples import differences, parsed
 from tests.support.keys import both_sessions
 from tests.support.lossy_relay import lossy_relay
@@ -141,6 +142,30 @@ async def test_preserved_attributes_are_brought_up_to_date(tmp_path: Path) -> No
     assert both.reports[1].up_to_date == 1
     found = {name: os.getxattr(out / "file", name) for name in os.listxattr(out / "file")}
     assert found == {"user.new": b"1", "user.same": b"2"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="extended attributes are read on Linux only")
+@pytest.mark.parametrize("checksum", [False, True])
+async def test_a_copy_made_of_hard_links_keeps_its_attributes(tmp_path: Path, checksum: bool) -> None:
+    file, out, kept = tmp_path / "file", tmp_path / "out", tmp_path / "kept"
+    file.write_text("x")
+    keep = {"preserve": (Preserve.XATTRS, Preserve.OWNER)[: 1 + (os.geteuid() == 0)]}
+    update = {**UPDATE, **keep, "checksum": checksum}
+    os.setxattr(file, "user.new", b"1")
+    await copy([file], out, sending=keep, receiving=update)
+    os.link(out / "file", kept)
+    both = await copy([file], out, sending=keep, receiving=update)
+    assert both.reports[1].up_to_date == 1
+    assert (out / "file").stat().st_ino == kept.stat().st_ino
+    for value in (b"1", b"2") if os.geteuid() == 0 else (b"2",):
+        os.setxattr(file, "user.new", value)
+        if value == b"1":
+            os.chown(file, 1, 1)
+        await copy([file], out, sending=keep, receiving=update)
+        assert os.getxattr(out / "file", "user.new") == value
+        assert (out / "file").stat().st_uid == file.stat().st_uid
+        assert os.getxattr(kept, "user.new") == b"1"
+        assert kept.stat().st_uid == os.geteuid()
 
 
 @pytest.mark.parametrize("how", ["as they were", "one is gone", "one is a file of its own", "all are files"])
@@ -330,6 +355,33 @@ async def test_only_segments_that_differ_are_sent(tmp_path: Path, conflict: Conf
     assert (out / "file").read_bytes() == new
     assert os.stat(out / "file").st_mtime_ns == 2 * 10**18
     assert not leftovers(out)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc counts what is read")
+async def test_holes_are_not_read(tmp_path: Path) -> None:
+    size, file, out = 2 * GIB, tmp_path / "file", tmp_path / "out"
+    for last in (b"x", b"y"):
+        _write_sparse(file, size, last)
+        before = _read_so_far()
+        both = await again([file], out)
+        assert _read_so_far() - before < 256 * MIB
+    assert both.sender.saved == size - 16 * MIB
+    assert (await again([file], out, checksum=True)).reports[1].up_to_date == 1, "it has the same digest"
+    assert (out / "file").stat().st_blocks <= file.stat().st_blocks
+    assert os.stat(out / "file").st_size == size
+
+
+def _write_sparse(path: Path, size: int, last: bytes) -> None:
+    """Make a file of one hole before some bytes in its middle, and one behind them."""
+    with open(path, "wb") as stream:
+        stream.truncate(size)
+        stream.seek(size // 2)
+        stream.write(last)
+
+
+def _read_so_far() -> int:
+    with open("/proc/self/io") as counts:
+        return int(counts.readline().split()[1])
 
 
 @pytest.mark.usefixtures("small_segments")

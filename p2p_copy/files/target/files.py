@@ -102,16 +102,17 @@ class Files:
         return True
 
     def _may_stay(self, item: Item, directory: Directory, there: os.stat_result) -> bool:
-        """Return whether a file with the right contents may stay, or is to be replaced to get its mode and time.
+        """Return whether a file with the right contents may stay, or is to be replaced to get its mode, time and more.
 
-        A file that has several names shares both with them: they may be a copy of the output made with `cp -al`, which
-        must not change. It may have the names that this transfer gives it.
+        A file that has several names shares these with them: they may be a copy of the output made with `cp -al`,
+        which must not change. It may have the names that this transfer gives it.
         """
         entry, extra = item.entry, item.entry.extra
         if there.st_nlink == 1 or (extra is not None and (extra.named_again or extra.original is not None)):
             return True
         has_mode = sys.platform == "win32" or stat.S_IMODE(there.st_mode) == entry.mode & directory.allowed
-        return has_mode and system.is_time(there.st_mtime_ns, entry.mtime_ns)
+        has_time = system.is_time(there.st_mtime_ns, entry.mtime_ns)
+        return has_mode and has_time and directory.has_attributes(entry.name, there, extra)
 
     def _update_attributes(self, item: Item, directory: Directory, there: os.stat_result) -> os.stat_result:
         """Bring what differs of a file's attributes up to date; return its status then."""

@@ -19,7 +19,7 @@ from p2p_copy.files.system import identity_of, next_data
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.target.resume import PartialFile
 from p2p_copy.protocol import limits
-from p2p_copy.protocol.digest import FileDigest, leaf_digest
+from p2p_copy.protocol.digest import FileDigest, leaf_digest, zero_leaf
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.units import MIB
 
@@ -60,8 +60,7 @@ class OldFile:
                 leaf = leaves[at * limits.DIGEST : (at + 1) * limits.DIGEST]
                 offset, size = self._place(first + at)
                 comparable = size == limits.SEGMENT or self._status.st_size == self._size
-                segment = _read(fd, offset, size) if fd is not None and comparable else b""
-                self._same.append(bool(segment) and leaf_digest(segment) == leaf)
+                self._same.append(comparable and fd is not None and _leaf(fd, offset, size) == leaf)
         finally:
             if fd is not None:
                 os.close(fd)
@@ -100,8 +99,10 @@ class OldFile:
         fd = self._open()
         if fd is not None:
             try:
-                segment = _read(fd, offset, size)
-                if leaf_digest(segment) == leaf:
+                if _is_hole(fd, offset, size):
+                    if zero_leaf(size) == leaf:
+                        return [size], leaf
+                elif leaf_digest(segment := _read(fd, offset, size)) == leaf:
                     return _pieces(fd, offset, segment), leaf
             finally:
                 os.close(fd)
@@ -120,6 +121,22 @@ class OldFile:
                 return fd
             os.close(fd)
         return None
+
+
+def _is_hole(fd: int, offset: int, size: int) -> bool:
+    """Return whether nothing is stored of a whole segment, which need not be read then. The file does not end in it."""
+    if size < limits.SEGMENT:
+        return False
+    end = offset + size
+    return next_data(fd, offset, end)[0] == end and os.fstat(fd).st_size >= end
+
+
+def _leaf(fd: int, offset: int, size: int) -> bytes | None:
+    """Return the leaf of bytes of a file; None if there are none."""
+    if _is_hole(fd, offset, size):
+        return zero_leaf(size)
+    segment = _read(fd, offset, size)
+    return leaf_digest(segment) if segment else None
 
 
 def _pieces(fd: int, offset: int, segment: bytes) -> list[bytes | int]:
