@@ -56,13 +56,14 @@ MAY_IMPORT = {
     "peer": LEAVES | {"protocol", "transport"},
     "files": LEAVES | {"protocol"},
     "transfer": LEAVES | {"protocol", "transport", "peer", "files"},
+    "doctor": LEAVES | {"protocol", "transport", "peer", "files"},
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
     # All that is about transfers goes through the API. Of what is below it the command line uses only how it finds its
     # own input: the user's directory for its configuration file, a line of standard input, and which of several
     # given proxies is meant for an address. The programs of a relay's operator use the relay: see `OPERATOR`.
     "cli": LEAVES
-    | {"api", "__init__", "relay", "protocol.limits"}
+    | {"api", "__init__", "doctor", "relay", "protocol.limits"}
     | {"files.stdio", "files.user_directories", "transport.address", "transport.proxy_address"},
     "testing": {"api"},
     "pytest_plugin": {"testing"},

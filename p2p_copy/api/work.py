@@ -22,7 +22,7 @@ from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions, Standard
 from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
-from p2p_copy.transport.certificate import parse_pin
+from p2p_copy.transport.certificate import pin_for
 from p2p_copy.transport.proxy_address import parse_proxy
 
 Shown = TypeVar("Shown")
@@ -96,7 +96,7 @@ class ClientSettings:
         if relay is not None:
             parse_address(relay)
         self._access = RelayAccess(relay or "", ca_file, token, proxy, os.environ, pin)
-        _check_pin(self._access)
+        pin_for(pin, tls=not relay or parse_address(relay).tls)
         if proxy is not None:
             parse_proxy(proxy)
         self._state_dir = None if state_dir is None else as_path(state_dir)
@@ -320,7 +320,7 @@ class ClientSettings:
         access = self._access
         if access.url in {"", command.relay}:  # the saved pin is that of the saved relay
             access = replace(access, url=command.relay, pin=access.pin or command.pin)
-        _check_pin(access)
+        pin_for(access.pin, tls=not access.url or parse_address(access.url).tls)
         return access
 
     def _check(self, options: TransferOptions, paths: tuple[str, ...]) -> None:
@@ -418,23 +418,6 @@ def _receive_options(given: dict[str, Any]) -> ReceiveOptions:
     if "on_conflict" in options:
         options["conflict"] = options.pop("on_conflict")
     return ReceiveOptions(**options)
-
-
-def _check_pin(access: RelayAccess) -> None:
-    """Check that a pin is one, and that there will be a key to compare with it.
-
-    Raises:
-        UsageError: it is none, or there will be none.
-
-    """
-    if access.pin is None:
-        return
-    parse_pin(access.pin)
-    if access.url and not parse_address(access.url).tls:
-        raise UsageError(
-            "`pin` has no effect with a ws:// relay, which shows no key. Use wss://, or leave the pin out, also of the "
-            "configuration file."
-        )
 
 
 def _check_code(code: Code) -> None:

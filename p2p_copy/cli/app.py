@@ -264,10 +264,20 @@ def demo(
     return work(directory)
 
 
+app.command(  # imported when it is needed, as the commands of an operator
+    "p2p_copy.cli.doctor_command:doctor",
+    group=ABOUT,
+    sort_key=2,
+    usage="Usage: p2p-copy doctor [--server URL] [OPTIONS]",
+    help="Check each step of the way to a relay and back, and this machine: what is wrong, and what to change.\n\n"
+    "Connects as a transfer does, pairs with itself, and sends some megabytes of random data. Takes seconds.",
+)
+
+
 config = Commands(
     name="config",
     group=ABOUT,
-    sort_key=2,
+    sort_key=3,
     help="Show the configuration: where its file is, and where each value comes from.",
 )
 app.command(config)
@@ -303,7 +313,7 @@ def config_path() -> int:
     return path()
 
 
-@app.command(name="help", group=ABOUT, sort_key=3, usage="Usage: p2p-copy help [COMMAND | TOPIC]")
+@app.command(name="help", group=ABOUT, sort_key=4, usage="Usage: p2p-copy help [COMMAND | TOPIC]")
 def help_(
     *words: Annotated[
         str,
@@ -320,7 +330,7 @@ def help_(
     return work(words, app)
 
 
-@app.command(group=ABOUT, sort_key=4, usage="Usage: p2p-copy version")
+@app.command(group=ABOUT, sort_key=5, usage="Usage: p2p-copy version")
 def version() -> int:
     """Print the version."""
     terminal = Terminal.standard()

@@ -231,7 +231,7 @@ class Wait:
                     hint=rendezvous.room_hint(hello.room),
                 ) as link:
                     connection.link = link
-                    connection.welcome = await self._introduce(link, hello)
+                    connection.welcome = await introduce(link, hello, self._address)
                     connection.since = trio.current_time()
                     self._changed.unpark()
                     if not isinstance(await _hear_relay(link), Paired):
@@ -246,16 +246,22 @@ class Wait:
                 connection.end = error
         self._changed.unpark()
 
-    async def _introduce(self, link: Link, hello: Hello) -> Welcome:
-        """Send the hello, and return the welcome. Both have the time of one connection attempt."""
-        with within(transport_limits.CONNECT_TIMEOUT):
-            await link.send(rendezvous.encode(hello))
-            answer = await _hear_relay(link)
-            if isinstance(answer, Welcome):
-                return answer
-        raise NotARelay(
-            f"{self._address} accepts connections, but does not welcome us as a p2p-copy relay would."
-        )
+
+async def introduce(link: Link, hello: Hello, address: RelayAddress) -> Welcome:
+    """Send the hello, and return the welcome of the relay at this address. Both have the time of one connection
+    attempt.
+
+    Raises:
+        RelayRefused, RelayLost, NotARelay: there is none.
+        LinkBroken, EndOfStream: the connection was lost.
+
+    """
+    with within(transport_limits.CONNECT_TIMEOUT):
+        await link.send(rendezvous.encode(hello))
+        answer = await _hear_relay(link)
+        if isinstance(answer, Welcome):
+            return answer
+    raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
 
 
 def _next_redial(welcome: Welcome) -> float:

@@ -21,6 +21,10 @@ from p2p_copy.protocol.escape import escape
 LEGACY_PATH: Final = "/"
 """Path that clients of p2p-copy 0.1.x open."""
 
+CERTIFICATE_HEADER: Final = "P2p-Copy-Certificate"
+"""Header of a relay's answers in plain HTTP: the SHA-256 of the certificate (DER) that it has shown in this connection,
+in hexadecimal digits. A client that was shown another one knows that something on the way decrypts TLS."""
+
 READY: Final = '{"type":"ready"}'
 """What a relay sends to a 0.1.x sender when both sides are there. A 0.1.x receiver is sent nothing."""
 

@@ -110,22 +110,23 @@ class Connections:
         with self._gatekeeper.arrivals.limit(config.accept_budget, client) as arrived:
             if not await self._gatekeeper.read_proxy(client, stream):
                 return
-            secure = await secured(stream, self._certificates, self._tally.abuse)
-            request = await read_upgrade(secure, self._tally.abuse) if secure else None
-            if secure is None or request is None:
+            abuse = self._tally.abuse
+            opened = await secured(stream, self._certificates, abuse)
+            request = await read_upgrade(opened.stream, abuse, opened.certificate) if opened else None
+            if opened is None or request is None:
                 events.NO_CLIENT.log()
                 return
             if not self._gatekeeper.read_forwarded(client, request.forwarded):
-                await refuse_busy(secure)
+                await refuse_busy(opened.stream)
                 return
             async with accept(
-                secure,
+                opened.stream,
                 max_message=config.max_message,
                 early=protocol_limits.MAX_HELLO,
                 piece=max(transport_limits.RELAY_PIECE, config.max_message // limits.PIECES_PER_MESSAGE),
                 head=request.head,
                 patience=limits.CONTROL_TIMEOUT,
-                on_unread=partial(self._tally.abuse.count, Abuse.UNREAD),
+                on_unread=partial(abuse.count, Abuse.UNREAD),
                 pace=client.throttle.frames,
             ) as (path, link):
                 hello = await self._hear_hello(link, path, client)

@@ -11,7 +11,7 @@ import hashlib
 import re
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.errors import UsageError
 
@@ -49,6 +49,24 @@ def parse_pin(text: str) -> bytes:
     return found
 
 
+def pin_for(pin: str | None, *, tls: bool) -> bytes | None:
+    """Return the pin of a relay, which is reached by TLS or not; None if there is none.
+
+    Raises:
+        UsageError: it has another form, or there will be no key to compare with it.
+
+    """
+    if pin is None:
+        return None
+    digest = parse_pin(pin)
+    if not tls:
+        raise UsageError(
+            "`pin` has no effect with a ws:// relay, which shows no key. Use wss://, or leave the pin out, also of the "
+            "configuration file."
+        )
+    return digest
+
+
 def pin_of(certificate: bytes) -> bytes:
     """Return the SHA-256 of the public key in a certificate (DER, as the key itself); nothing if it cannot be read."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # slow, and rarely needed
@@ -64,6 +82,52 @@ def pin_of(certificate: bytes) -> bytes:
 def pin_text(pin: bytes) -> str:
     """Return a pin as it is shown, and as curl takes it."""
     return f"sha256//{base64.b64encode(pin).decode()}"
+
+
+class CertificateFacts(NamedTuple):
+    """What a certificate says of itself. Nothing of it is proved.
+
+    Attributes:
+        issuer: who says that he has issued it, in printable characters; empty if it does not say.
+        begins: Unix time from which it is valid.
+        ends: Unix time at which it ends.
+        is_logged: it has proofs that its authority has published it (RFC 6962), as browsers demand of every public
+            authority. Those of an organisation, or of a box that decrypts TLS, have none.
+        names_issuer: it says where its issuer's certificate can be fetched, as those of public authorities do.
+        is_authority: it is that of an authority.
+
+    """
+
+    issuer: str
+    begins: float
+    ends: float
+    is_logged: bool
+    names_issuer: bool
+    is_authority: bool
+
+
+def facts_of(certificate: bytes) -> CertificateFacts | None:
+    """Return what a certificate (DER) says of itself; None if it cannot be read."""
+    from cryptography.x509 import (
+        AuthorityInformationAccess,
+        BasicConstraints,
+        PrecertificateSignedCertificateTimestamps,
+        load_der_x509_certificate,
+    )
+
+    with _of_a_stranger():
+        read = load_der_x509_certificate(certificate)
+        extensions = {type(each.value): each.value for each in read.extensions}
+        constraints = extensions.get(BasicConstraints)
+        return CertificateFacts(
+            issuer_of(certificate),
+            read.not_valid_before_utc.timestamp(),
+            read.not_valid_after_utc.timestamp(),
+            PrecertificateSignedCertificateTimestamps in extensions,
+            AuthorityInformationAccess in extensions,
+            isinstance(constraints, BasicConstraints) and constraints.ca,
+        )
+    return None
 
 
 def issuer_of(certificate: bytes) -> str:

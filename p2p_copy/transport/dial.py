@@ -6,6 +6,7 @@ connect -> dial -> TCP, directly or to a proxy (TLS to it, CONNECT or SOCKS 5) -
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,7 +44,19 @@ if TYPE_CHECKING:
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.proxy_address import ProxyAddress
 
+    Passed = Callable[["Stage", TCPStream | TLSStream], None]
+    """Is called when a stage is complete, with the connection as it is then."""
+
 T = TypeVar("T")
+
+
+class Stage(Enum):
+    """What a connection has behind it before there is a WebSocket."""
+
+    TUNNEL = "tunnel"
+    """The proxy has connected to the relay."""
+    TLS = "tls"
+    """TLS with the relay, whose certificate is trusted."""
 
 
 @asynccontextmanager
@@ -56,6 +69,7 @@ async def connect(
     ca_file: str | None = None,
     pin: bytes | None = None,
     hint: str | None = None,
+    passed: Passed | None = None,
 ) -> AsyncIterator[Link]:
     """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`; so for a proxy.
 
@@ -71,6 +85,7 @@ async def connect(
         pin: SHA-256 of the relay's public key. Then that key counts, and nothing else of the relay's certificate.
         hint: a name to offer to the relay behind `http/1.1` (ALPN). It is not encrypted, so that whatever passes TLS
             on to several processes can choose one by it. Proxies are not offered it.
+        passed: is called when a stage is complete; a program that connects need not know.
 
     Raises:
         UsageError: `ca_file` cannot be used.
@@ -78,7 +93,9 @@ async def connect(
         ProxyUnreachable, ProxyWantsLogin, ProxyForbids, NotAProxy: no way through the proxy.
 
     """
-    stream = LinkStream(await _dial(address, proxy, ca_file, pin, hint), remember=limits.HTTP_PEEK)
+    stream = LinkStream(
+        await _dial(address, proxy, ca_file, pin, hint, passed or _ignore), remember=limits.HTTP_PEEK
+    )
     link = Link(
         stream,
         Codec(is_client=True, max_message=max_message),
@@ -106,10 +123,11 @@ async def _dial(
     ca_file: str | None,
     pin: bytes | None,
     hint: str | None,
+    passed: Passed,
 ) -> TCPStream | TLSStream:
     """Open a connection to the relay, and check its key if there is a pin; for what is raised see `_open`."""
     try:
-        stream = await _open(address, proxy, ca_file, hint, checked=pin is None)
+        stream = await _open(address, proxy, ca_file, hint, passed, checked=pin is None)
     except CertificateNotTrusted as error:
         if not has_unknown_issuer(error.__cause__):
             raise
@@ -127,13 +145,29 @@ async def _dial(
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
+    if isinstance(stream, TLSStream) and address.tls:
+        passed(Stage.TLS, stream)
     return stream
+
+
+async def open_unchecked(
+    address: RelayAddress, proxy: ProxyAddress | None, ca_file: str | None
+) -> TCPStream | TLSStream:
+    """Open a connection to whatever answers in the relay's place, to look at it; its certificate is not checked.
+
+    What comes over it is not to be believed, and no secret may be sent there. For what is raised see `connect`.
+    """
+    return await _open(address, proxy, ca_file, None, _ignore, checked=False)
+
+
+def _ignore(_stage: Stage, _stream: TCPStream | TLSStream) -> None:
+    """Do nothing."""
 
 
 async def _certificate(address: RelayAddress, proxy: ProxyAddress | None, ca_file: str | None) -> bytes:
     """Return the certificate that a server shows; empty if it shows none now."""
     with suppress(P2PCopyError):
-        stream = await _open(address, proxy, ca_file, None, checked=False)
+        stream = await open_unchecked(address, proxy, ca_file)
         await trio.aclose_forcefully(stream)
         return stream.certificate if isinstance(stream, TLSStream) else b""
     return b""
@@ -144,6 +178,7 @@ async def _open(
     proxy: ProxyAddress | None,
     ca_file: str | None,
     hint: str | None,
+    passed: Passed,
     *,
     checked: bool,
 ) -> TCPStream | TLSStream:
@@ -172,6 +207,7 @@ async def _open(
         )
         if early:  # a relay waits for the client's first word
             raise no_tls(address, early, None) if address.tls else no_websocket(address, early)
+        passed(Stage.TUNNEL, stream)
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise

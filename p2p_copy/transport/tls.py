@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -116,6 +117,25 @@ class TLSStream(GatheringStream):
     def certificate(self) -> bytes:
         """The other end's certificate (DER), after the handshake; empty if it has none."""
         return self._tls.getpeercert(binary_form=True) or b""
+
+    @property
+    def version(self) -> str:
+        """The version of TLS, after the handshake."""
+        return (self._tls.version() or "TLS").replace("v", " ")
+
+    @property
+    def chain(self) -> list[bytes]:
+        """The certificates (DER) that the other end has sent, its own one first, after the handshake."""
+        import _ssl
+
+        # Before Python 3.13 only the object inside has this, and returns objects.
+        source: Any = self._tls
+        if sys.version_info < (3, 13):
+            source = source._sslobj
+        return [
+            each if isinstance(each, bytes) else each.public_bytes(_ssl.ENCODING_DER)
+            for each in source.get_unverified_chain() or ()
+        ]
 
     async def receive_some(self, max_bytes: int | None = None) -> bytearray:
         """Wait until something has come, and receive it.

@@ -124,21 +124,45 @@ def _files_of(text: str) -> int:
     raise ValueError(f"it is a number from 1 to {MAX_ENTRIES}")
 
 
+StateDir = Annotated[
+    PathText | None,
+    PATH,
+    SETUP,
+    Parameter(
+        metavar="DIR",
+        help=f"Where unfinished transfers are saved. {STATE_VARIABLE} is another way. Default: the usual "
+        "place for a program's state in your home directory.",
+    ),
+]
+"""The option that names the directory of unfinished transfers."""
+
+ConfigPath = Annotated[
+    PathText | None,
+    PATH,
+    SETUP,
+    Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
+]
+"""The option that names the configuration file."""
+
+ServerName = Annotated[
+    str | None,
+    RELAY,
+    Parameter(
+        completer=relay_names,
+        env_var=SERVER_VARIABLE,
+        metavar="URL|NAME",
+        help="The relay: wss://HOST:PORT, ws:// for one without TLS, or its name in the configuration file.",
+    ),
+]
+"""The option that names the relay."""
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class TransferArguments:
     """What to transfer. This is fixed when a transfer begins, so `resume` has none of these options."""
 
-    server: Annotated[
-        str | None,
-        RELAY,
-        Parameter(
-            completer=relay_names,
-            env_var=SERVER_VARIABLE,
-            metavar="URL|NAME",
-            help="The relay: wss://HOST:PORT, ws:// for one without TLS, or its name in the configuration file.",
-        ),
-    ] = None
+    server: ServerName = None
     code: Annotated[
         str | None,
         CODE,
@@ -186,8 +210,8 @@ class TransferArguments:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class ClientArguments:
-    """How a transfer is done: the options that `send`, `receive` and `resume` share."""
+class AccessArguments:
+    """How to reach a relay: the options of every client command."""
 
     ca_file: Annotated[
         PathText | None,
@@ -229,6 +253,13 @@ class ClientArguments:
             f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ClientArguments(AccessArguments):
+    """How a transfer is done: the options that `send`, `receive` and `resume` share."""
+
     wait: Annotated[
         float, FAILURES, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")
     ] = PEER_WAIT
@@ -246,16 +277,7 @@ class ClientArguments:
             help="Stop cleanly at this time, so that the same command can resume later: 55m, 23:50, or a date and time."
         ),
     ] = None
-    state_dir: Annotated[
-        PathText | None,
-        PATH,
-        SETUP,
-        Parameter(
-            metavar="DIR",
-            help=f"Where unfinished transfers are saved. {STATE_VARIABLE} is another way. Default: the usual "
-            "place for a program's state in your home directory.",
-        ),
-    ] = None
+    state_dir: StateDir = None
     links: Annotated[
         int | None,
         RELAY,
@@ -304,12 +326,7 @@ class ClientArguments:
         Parameter(help="Never ask: what would be a question is an error that says what to pass."),
     ] = False
     json: Annotated[bool, OUTPUT, FLAG, JSON] = False
-    config: Annotated[
-        PathText | None,
-        PATH,
-        SETUP,
-        Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
-    ] = None
+    config: ConfigPath = None
 
 
 @Parameter(name="*")
@@ -432,6 +449,7 @@ class ReceiveArguments:
     ] = False
 
 
+NO_ACCESS_ARGUMENTS: Final = AccessArguments()
 NO_CLIENT_ARGUMENTS: Final = ClientArguments()
 NO_TRANSFER_ARGUMENTS: Final = TransferArguments()
 NO_SEND_ARGUMENTS: Final = SendArguments()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from p2p_copy import escape, pasted
 from p2p_copy.cli.options.arguments import is_url
 from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE
-from p2p_copy.cli.options.config_file import CLIENTS, RELAYS, SHARED, meant, read
+from p2p_copy.cli.options.config_file import CLIENTS, LIKE, RELAYS, SHARED, meant, read
 from p2p_copy.cli.options.groups import RELAY
 from p2p_copy.errors import UsageError
 from p2p_copy.options import STATE_VARIABLE
@@ -53,11 +53,16 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         for name, argument in by_name.items()
         if RELAY.group == argument.parameter.group
     } - _NOT_OF_ONE_RELAY
-    _check(file, command, options, of_relays)
-    own: Table = file.content.get(command, {})
+    named = LIKE.get(command, command)
+    own: Table = file.content.get(named, {})
+    if named == command:
+        _check(file, command, options, of_relays)
+    else:
+        own = {key: own[key] for key in own if key in options}
+    is_client = named in CLIENTS
     top: Table = {key: file.content[key] for key in SHARED if key in file.content and key in options}
-    layers = [(f"[{command}]", own), ("", top if command in CLIENTS else {})]
-    if command in CLIENTS and (name := file.relay(_server(by_name, top | own, file))) is not None:
+    layers = [(f"[{named}]", own), ("", top if is_client else {})]
+    if is_client and (name := file.relay(_server(by_name, top | own, file))) is not None:
         table = file.relays[name]
         layers.insert(0, (f"[{RELAYS}.{name}]", {key: table[key] for key in table if key in of_relays}))
     left_out = {key for key, variable in _VARIABLES.items() if os.environ.get(variable)}

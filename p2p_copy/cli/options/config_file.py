@@ -36,6 +36,8 @@ CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"
 CLIENTS: Final = ("send", "receive", "resume")
 COMMANDS: Final = (*CLIENTS, "run-relay-server")
 """The commands that have a table."""
+LIKE: Final = {"doctor": "receive"}
+"""Commands without a table that use the one of another command, as far as they have its options."""
 RELAYS: Final = "relay"
 """The table of tables for relays, by their names."""
 SHARED: Final = ("server", "ca-file", "pin", "proxy", "token-file")

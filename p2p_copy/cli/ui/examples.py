@@ -87,6 +87,14 @@ EXAMPLES: Final = {
         Example("Copy a directory of yours:", "p2p-copy demo photos"),
         Example("With every detail of an error:", "P2P_COPY_DEBUG=1 p2p-copy demo"),
     ),
+    "doctor": (
+        Example("Can this machine use the relay?", "p2p-copy doctor --server wss://relay.example:443"),
+        Example(
+            "And does a connection survive two idle minutes?",
+            "p2p-copy doctor --idle 2m --server wss://relay.example:443",
+        ),
+        Example("For a program that watches the relay:", "p2p-copy doctor --json"),
+    ),
     "config": (
         Example("Which values are set, and where?", "p2p-copy config show"),
         Example("What would this command use?", "p2p-copy config show receive --server work"),

@@ -74,7 +74,7 @@ class Started:
 
     version: int = VERSION
     program: str
-    command: Literal["send", "receive", "resume", "verify"]
+    command: Literal["send", "receive", "resume", "verify", "doctor"]
     id: str | None = None
     code: str | None = None
     receiver_command: tuple[str, ...] | None = None
@@ -180,6 +180,51 @@ class Unfinished:
     total: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """With `doctor`: what one check has found.
+
+    Attributes:
+        check: which one; a later version may have more of them.
+        verdict: `good`; `warning`, with which transfers work; `wrong`; or `not_tried`, because an earlier check is
+            wrong.
+        sentence: what was found and, if it is wrong, what to change, for a person.
+        error: with which error a transfer would fail here, as on the page about exit codes; null if it would not.
+        exit_code: the exit code of that error; null without one.
+        seconds: what was measured: how long it took; of `clock`, how far ahead the relay's is; null if nothing was.
+        rate: the bytes per second that were measured; null if none were.
+
+    """
+
+    check: str
+    verdict: Literal["good", "warning", "wrong", "not_tried"]
+    sentence: str
+    error: str | None
+    exit_code: int | None
+    seconds: float | None
+    rate: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The last object of `doctor`.
+
+    Attributes:
+        good: how many checks are good.
+        warnings: how many are a warning.
+        wrong: how many are wrong.
+        not_tried: how many were not tried.
+        exit_code: the command's exit code: that of the first check that is wrong, or 0.
+
+    """
+
+    good: int
+    warnings: int
+    wrong: int
+    not_tried: int
+    exit_code: int
+
+
 OBJECTS: Final[tuple[type[Any], ...]] = (
     Started,
     *get_args(events.Event),
@@ -191,6 +236,8 @@ OBJECTS: Final[tuple[type[Any], ...]] = (
     Difference,
     Verdict,
     Unfinished,
+    Checked,
+    Diagnosis,
 )
 """All objects."""
 
@@ -243,7 +290,7 @@ def write_error(error: BaseException, terminal: Terminal) -> None:
     if not sentence or isinstance(cause, PartialTransfer | VerificationFailed):
         return
     name, side = (
-        _name_of(cause),
+        name_of(cause),
         next((side for kind, side in _SIDES.items() if isinstance(cause, kind)), None),
     )
     JsonLines(terminal).write(Error(error=name, exit_code=exit_code, side=side, sentence=sentence))
@@ -252,7 +299,7 @@ def write_error(error: BaseException, terminal: Terminal) -> None:
             terminal.finish()
 
 
-def _name_of(error: BaseException) -> str:
+def name_of(error: BaseException) -> str:
     """Return the name of the class of an error as the documentation has it."""
     match error:
         case P2PCopyError():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -42,11 +42,13 @@ class Certificates:
 
     Attributes:
         context: the TLS context for the next handshake.
+        digest: SHA-256 of the certificate in it.
         expires: Unix time at which the certificate ends.
 
     """
 
     context: ssl.SSLContext
+    digest: str
     expires: float
 
     def __init__(self, certfile: str, keyfile: str | None, abuse: AbuseCounter) -> None:
@@ -64,7 +66,7 @@ class Certificates:
         self._thread = FileThread()
         self._hangs = False  # the disk does not answer, and the log has said so
         self._seen = self._fingerprint()
-        self.context, self.expires, self._objection = server_context(certfile, keyfile)
+        self.context, self.digest, self.expires, self._objection = server_context(certfile, keyfile)
 
     async def reload(self) -> bool:
         """Read the files as they are now; return whether they could be used. If not, the log says why."""
@@ -99,7 +101,7 @@ class Certificates:
                 raise proven
             if proven.expires != self.expires:
                 self._warned = math.inf
-            self.context, self.expires, self._objection = proven
+            self.context, self.digest, self.expires, self._objection = proven
             events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
         self.log_objection()
         self.warn_of_end()
@@ -143,23 +145,29 @@ class Certificates:
         return tuple(fingerprint(file) for file in (self._certfile, self._keyfile) if file is not None)
 
 
-async def secured(
-    stream: TCPStream, certificates: Certificates | None, abuse: AbuseCounter
-) -> trio.abc.Stream | None:
-    """Return a client's stream, over TLS if this relay uses TLS; None if it does and the client does not.
+class Opened(NamedTuple):
+    """A client's stream, over TLS if this relay uses TLS, and the digest of the certificate that was shown to it."""
+
+    stream: trio.abc.Stream
+    certificate: str = ""
+
+
+async def secured(stream: TCPStream, certificates: Certificates | None, abuse: AbuseCounter) -> Opened | None:
+    """Begin TLS with a client if this relay uses TLS; None if it does and the client does not.
 
     The deadline is the caller's.
     """
     if certificates is None:
-        return stream
+        return Opened(stream)
     first = await stream.peek()
     if first and first[0] != TLS_HANDSHAKE:
         await refuse_plain(stream)
         return None
+    digest = certificates.digest
     secure = TLSStream(stream, certificates.context, server_side=True)
     secure.on_waste = partial(abuse.count, Abuse.TLS_WASTE)
     await secure.handshake()
-    return secure
+    return Opened(secure, digest)
 
 
 def _time_left(days: float) -> str:

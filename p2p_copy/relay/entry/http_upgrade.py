@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -56,17 +57,22 @@ class UpgradeRequest(NamedTuple):
     forwarded: tuple[str, ...]
 
 
-async def read_upgrade(stream: trio.abc.Stream, abuse: AbuseCounter) -> UpgradeRequest | None:
+async def read_upgrade(
+    stream: trio.abc.Stream, abuse: AbuseCounter, certificate: str = ""
+) -> UpgradeRequest | None:
     """Read a request's head. Return what the relay needs of it if it is good, else answer it and return None.
 
-    The deadline is the caller's; memory is bounded by `limits.MAX_HTTP_HEAD`.
+    The deadline is the caller's; memory is bounded by `limits.MAX_HTTP_HEAD`. `certificate` is the digest of the one
+    that was shown to this client, for the answer; empty without TLS.
     """
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
     try:
         request = await read_head(stream, parser, abuse)
     except h11.RemoteProtocolError as error:
         error.__traceback__ = None  # its frames hold it, and only a garbage collection would free them
-        await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), sentence_about(error)))
+        await _answer(
+            stream, _Objection(HTTPStatus(error.error_status_hint), sentence_about(error)), certificate
+        )
         return None
     if request is None:
         return None
@@ -76,7 +82,7 @@ async def read_upgrade(stream: trio.abc.Stream, abuse: AbuseCounter) -> UpgradeR
     if objection is not None:
         if objection.abuse is not None:
             abuse.count(objection.abuse)
-        await _answer(stream, objection)
+        await _answer(stream, objection, certificate)
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
     forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
@@ -168,11 +174,13 @@ def _is_key(value: bytes) -> bool:
         return False
 
 
-async def _answer(stream: trio.abc.Stream, objection: _Objection) -> None:
+async def _answer(stream: trio.abc.Stream, objection: _Objection, certificate: str = "") -> None:
     """Send the answer, and give the client a moment to read it: closing over unread bytes would destroy it."""
     body = f"{objection.sentence}\n".encode()
+    shown = f"{rendezvous.CERTIFICATE_HEADER}: {certificate}\r\n" if certificate else ""
     head = (
-        f"HTTP/1.1 {objection.status.value} {objection.status.phrase}\r\n{objection.header}"
+        f"HTTP/1.1 {objection.status.value} {objection.status.phrase}\r\n"
+        f"Date: {formatdate(usegmt=True)}\r\n{objection.header}{shown}"
         f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
         f"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import ssl
 from pathlib import Path
@@ -45,12 +46,14 @@ class Proven(NamedTuple):
 
     Attributes:
         context: the TLS context for handshakes.
+        digest: SHA-256 of the certificate, in hexadecimal digits.
         expires: Unix time of its end.
         objection: why clients are likely to refuse it nevertheless; empty if there is no known reason.
 
     """
 
     context: ssl.SSLContext
+    digest: str
     expires: float
     objection: str
 
@@ -100,13 +103,13 @@ def _what_is_wrong(error: ssl.SSLError) -> str:
     )
 
 
-def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float, str]:
+def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[str, float, str]:
     """Shake hands in memory with a client that trusts the file; `text` is its contents.
 
-    Return when the certificate ends, and why strict clients are likely to refuse it.
+    Return the certificate's digest, when it ends, and why strict clients are likely to refuse it.
     """
     try:
-        shown = _shake_hands(context, cafile=certfile)
+        shown, encoded = _shake_hands(context, cafile=certfile)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code == _EXPIRED:
             raise CannotListen("The certificate has expired. Renew it; no client would accept it.") from None
@@ -117,13 +120,16 @@ def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float,
         raise CannotListen(f"The certificate cannot be used: {error.reason}.") from None
     except OSError as error:  # it was replaced or removed since it was loaded
         raise CannotListen(f"The certificate file '{certfile}' cannot be read: {error.strerror}.") from None
-    return ssl.cert_time_to_seconds(str(shown["notAfter"])), _objection(context, text, shown)
+    ends = ssl.cert_time_to_seconds(str(shown["notAfter"]))
+    return hashlib.sha256(encoded).hexdigest(), ends, _objection(context, text, shown)
 
 
 def _shake_hands(
     context: ssl.SSLContext, flags: int = 0, cafile: str | None = None, cadata: str | None = None
-) -> _Certificate:
-    """Shake hands with a client that trusts the certificates of a file or a text; return the certificate that it gets.
+) -> tuple[_Certificate, bytes]:
+    """Shake hands with a client that trusts the certificates of a file or a text.
+
+    Return the certificate that it gets: what Python reads of it, and itself (DER).
 
     Raises:
         SSLError: the handshake failed.
@@ -142,8 +148,10 @@ def _shake_hands(
         except ssl.SSLWantReadError:
             continue
     shown: _Certificate | None = client.getpeercert()
+    encoded = client.getpeercert(binary_form=True)
     assert shown is not None, "the handshake is complete"
-    return shown
+    assert encoded is not None, "the handshake is complete"
+    return shown, encoded
 
 
 def _objection(context: ssl.SSLContext, text: str, shown: _Certificate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def parse(*argv: str) -> dict[str, Any]:
     values = dict(bound.arguments)
     for name in ("transfer", "client", "sending", "receiving"):
         group = values.pop(name, None)
-        values |= {option: getattr(group, option) for option in (group.__slots__ if group else ())}
+        values |= {} if group is None else {each.name: getattr(group, each.name) for each in fields(group)}
     return values
 
 
