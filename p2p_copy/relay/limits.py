@@ -64,8 +64,12 @@ REMEMBERED_SOURCES: Final = 16_384
 ACCEPT_BUDGET: Final = 10.0
 """Seconds from accept to hello, for TCP, TLS, HTTP and JSON together, so that half-open connections cost little."""
 
+MAX_PROXY_LINE: Final = 107
+"""Bytes of a PROXY protocol header of version 1 (section 2.1): no address makes it longer."""
+
 MAX_PROXY_HEADER: Final = 1 * KIB
-"""Bytes of a PROXY protocol header after its first 16: addresses take 36, and the relay reads nothing else of it."""
+"""Bytes of a PROXY protocol header of version 2 after its first 16: addresses take 36, and the relay reads nothing else
+of it."""
 
 MAX_HTTP_HEAD: Final = 8 * KIB
 """Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""

@@ -202,9 +202,9 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             return b""
         return info if isinstance(info, bytes) else b""
 
-    async def peek(self) -> bytes:
-        """Wait for the next byte and return it, but leave it to be received; nothing at the end."""
-        return await self._received(1, socket.MSG_PEEK)
+    async def peek(self, most: int = 1) -> bytes:
+        """Wait for the next bytes and return up to `most`, but leave them to be received; nothing at the end."""
+        return await self._received(most, socket.MSG_PEEK)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait until something has come, and receive it.

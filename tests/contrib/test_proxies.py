@@ -1,135 +1,129 @@
 """contrib/nginx, haproxy and caddy: accepted by the real program, and two relays behind it at work.
 
-Only names, ports and paths of the files are replaced; each test says which.
+What happens when relays come and go is shown by tests/campaigns/balancers.py.
 """
 
 from __future__ import annotations
 
-import resource
+import socket
+import ssl
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
+import trio
 
+from p2p_copy.protocol.code import Code
+from p2p_copy.protocol.rendezvous import room_path
+from tests.contrib.balancers import HOSTS, KINDS, Balancer, Certificates, Kind
 from tests.contrib.programs import CONTRIB, check, free_port, need, replaced, serving
-from tests.support.processes import Running, receiver, relay, sender
+from tests.support.processes import Running, relay
+from tests.support.transfers import receive, send
 from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-LIVE = "/etc/letsencrypt/live/relay.example/"
+PAIRS = 12
+"""With two relays and no care for the path, all would find each other in one of 4096 tries."""
 
-CODES = [f"lab{number}-a long passphrase" for number in range(3)]
-"""With two relays and no care for the path, all three would find each other in one of eight tries."""
+UPGRADE = (
+    f"GET {room_path('0' * 64)} HTTP/1.1\r\nHost: relay.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+).encode()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.issued(tmp_path_factory.mktemp("tls") / "certificates")
+
+
+@pytest.fixture(params=KINDS, ids=str, scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
 
 
 @pytest.fixture
-def relays() -> Iterator[tuple[str, str]]:
-    """The ports of two relays, which must have ended well."""
+def relays(kind: Kind, certificates: Certificates) -> Iterator[list[tuple[str, Running]]]:
+    """Two relays behind a balancer of this kind, which must end well."""
     with ExitStack() as stack:
-        urls = [
-            stack.enter_context(relay("--no-tls", "--trusted-proxy", "127.0.0.1/32"))[0] for _ in range(2)
-        ]
-        yield urls[0].rpartition(":")[2], urls[1].rpartition(":")[2]
+        yield [stack.enter_context(relay(*kind.relay_options(certificates))) for _ in range(2)]
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """A directory with a certificate for 127.0.0.1 under certbot's names, as one file, and its authority."""
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    issued.cert_chain_pems[0].write_to_path(str(folder / "fullchain.pem"))
-    issued.private_key_pem.write_to_path(str(folder / "privkey.pem"))
-    issued.private_key_and_cert_chain_pem.write_to_path(str(folder / "relay.pem"))
-    return folder
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
-def transfers(url: str, root: Path, *options: str) -> None:
-    """Send a tree with each code at once, by clients who know nothing of the proxy; compare what arrives."""
+async def transfers(urls: Sequence[str], root: Path, ca_file: str | None = None) -> None:
+    """Send a tree with each code at once; senders use the first address, receivers the last. Compare what arrives."""
     tree = make_tree(root)
-    running: list[tuple[Running, Running]] = []
-    for number, code in enumerate(CODES):
-        out = root / f"out{number}"
-        running.append(
-            (
-                sender(url, tree, code=code, options=options),
-                receiver(url, out, code=code, options=options),
-            )
-        )
-    ends = [process.wait() for pair in running for process in pair]
-    assert [code for code, _, _ in ends] == [0] * len(ends), ends
-    for number in range(len(CODES)):
-        assert snapshot(root / f"out{number}" / tree.name) == snapshot(tree)
+    outs = [root / f"out{number}" for number in range(PAIRS)]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for number, out in enumerate(outs):
+                code = Code(f"lab{number}", "a long passphrase")
+                nursery.start_soon(sending, tree, urls[0], code, ca_file)
+                nursery.start_soon(receiving, out, urls[-1], code, ca_file)
+    for out in outs:
+        assert snapshot(out / tree.name) == snapshot(tree)
 
 
-def test_nginx(tmp_path: Path, relays: tuple[str, str], certificates: Path) -> None:
-    nginx = need("nginx")
-    port, other = free_port(), free_port()
-    places = {
-        "127.0.0.1:8765": f"127.0.0.1:{relays[0]}",
-        "127.0.0.1:8766": f"127.0.0.1:{relays[1]}",
-        "listen 443": f"listen 127.0.0.1:{port}",
-        "listen [::]:443": f"listen 127.0.0.1:{other}",
-        LIVE: f"{certificates}/",
-    }
-    site, main = tmp_path / "p2p-copy.conf", tmp_path / "nginx.conf"
-    site.write_text(replaced((CONTRIB / "nginx" / "p2p-copy.conf").read_text(), places))
-    temporary = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    main.write_text(
-        f"daemon off; worker_processes 2; pid {tmp_path}/pid; error_log stderr;\n"
-        f"events {{}}\nhttp {{ {temporary} include {site}; }}\n"
-    )
-    words = [nginx, "-p", str(tmp_path), "-e", "stderr", "-c", str(main)]
-    check(*words, "-t")
-    with serving(words, port, tmp_path / "log"):
-        transfers(f"wss://127.0.0.1:{port}", tmp_path, "--ca-file", str(certificates / "ca.pem"))
+async def sending(tree: Path, url: str, code: Code, ca_file: str | None) -> None:
+    await send([tree], relay=url, code=code, ca_file=ca_file)
 
 
-def test_haproxy(tmp_path: Path, relays: tuple[str, str], certificates: Path) -> None:
-    haproxy = need("haproxy")
-    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 8100:
-        pytest.skip(
-            "HAProxy's maxconn 4000 needs more than 8000 descriptors, and this user may not have them"
-        )
-    port = free_port()
-    places = {
-        "127.0.0.1:8765": f"127.0.0.1:{relays[0]}",
-        "127.0.0.1:8766": f"127.0.0.1:{relays[1]}",
-        ":::443 v4v6": f"127.0.0.1:{port}",
-        "/etc/haproxy/relay.pem": str(certificates / "relay.pem"),
-    }
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(replaced((CONTRIB / "haproxy" / "haproxy.cfg").read_text(), places))
-    said = check(haproxy, "-c", "-f", config)
-    assert "WARNING" not in said
-    with serving([haproxy, "-db", "-f", str(config)], port, tmp_path / "log"):
-        transfers(f"wss://127.0.0.1:{port}", tmp_path, "--ca-file", str(certificates / "ca.pem"))
+async def receiving(out: Path, url: str, code: Code, ca_file: str | None) -> None:
+    await receive(out, relay=url, code=code, ca_file=ca_file)
 
 
-def test_caddy(tmp_path: Path, relays: tuple[str, str]) -> None:
+async def test_both_ends_meet_behind(
+    tmp_path: Path, kind: Kind, certificates: Certificates, relays: list[tuple[str, Running]]
+) -> None:
+    balancer = Balancer(kind, certificates, tmp_path)
+    with balancer.running([port_of(url) for url, _ in relays]):
+        urls = [f"wss://{host}:{balancer.port}" for host in HOSTS]
+        await transfers(urls, tmp_path, certificates.authority)
+
+
+def test_relays_know_clients_of(tmp_path: Path, kind: Kind, certificates: Certificates) -> None:
+    """A WebSocket from another address of loopback: the relay's log must name that address."""
+    balancer = Balancer(kind, certificates, tmp_path)
+    watched = "--log-addresses", "--log-level", "debug"
+    with (
+        relay(*kind.relay_options(certificates), *watched) as (url, running),
+        balancer.running([port_of(url)]),
+    ):
+        context = ssl.create_default_context(cafile=certificates.authority)
+        with (
+            socket.create_connection(("127.0.0.1", balancer.port), 20, ("127.0.0.5", 0)) as plain,
+            context.wrap_socket(plain, server_hostname=HOSTS[0]) as client,
+        ):
+            client.sendall(UPGRADE)
+            assert client.recv(12) == b"HTTP/1.1 101"
+        running.process.terminate()
+        code, said, _ = running.wait()
+        assert code == 0
+        assert "[127.0.0.5]" in said
+
+
+async def test_caddy(tmp_path: Path) -> None:
     caddy = need("caddy")
     port = free_port()
-    # Without a public name Caddy would want to put an authority of its own into the system, so: without TLS.
-    places = {
-        "127.0.0.1:8765": f"127.0.0.1:{relays[0]}",
-        "127.0.0.1:8766": f"127.0.0.1:{relays[1]}",
-        "relay.example {": f"http://127.0.0.1:{port} {{",
-    }
-    text = replaced((CONTRIB / "caddy" / "Caddyfile").read_text(), places)
-    config = tmp_path / "Caddyfile"
-    config.write_text(f"{{\n\tadmin off\n}}\n{text}")
-    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-    check(caddy, "validate", "--config", config, "--adapter", "caddyfile", **home)
-    with serving(
-        [caddy, "run", "--config", str(config), "--adapter", "caddyfile"], port, tmp_path / "log", **home
-    ):
-        transfers(f"ws://127.0.0.1:{port}", tmp_path)
+    options = "--no-tls", "--trusted-proxy", "127.0.0.1"
+    with relay(*options) as (one, _), relay(*options) as (other, _):
+        # Without a public name Caddy would want to put an authority of its own into the system, so: without TLS.
+        places = {
+            "127.0.0.1:8765": f"127.0.0.1:{port_of(one)}",
+            "127.0.0.1:8766": f"127.0.0.1:{port_of(other)}",
+            "relay.example {": f"http://127.0.0.1:{port} {{",
+        }
+        text = replaced((CONTRIB / "caddy" / "Caddyfile").read_text(), places)
+        config = tmp_path / "Caddyfile"
+        config.write_text(f"{{\n\tadmin off\n}}\n{text}")
+        home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        check(caddy, "validate", "--config", config, "--adapter", "caddyfile", **home)
+        words = [caddy, "run", "--config", str(config), "--adapter", "caddyfile"]
+        with serving(words, port, tmp_path / "log", **home):
+            await transfers([f"ws://127.0.0.1:{port}"], tmp_path)

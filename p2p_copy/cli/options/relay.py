@@ -112,7 +112,7 @@ class RelayLimits:
         Parameter(
             metavar="CIDR",
             negative="",
-            help="Address or network of a proxy that is trusted to name a client's address (PROXY protocol v2, "
+            help="Address or network of a proxy that is trusted to name a client's address (PROXY protocol, "
             "X-Forwarded-For). May be repeated. Not needed for a unix socket.",
             show_default=False,
         ),

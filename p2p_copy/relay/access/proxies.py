@@ -1,9 +1,9 @@
 """Reads a client's address from what a proxy says, if the operator trusts that proxy.
 
-There are two ways: the PROXY protocol, version 2 (binary), before everything else on the connection, and
-`X-Forwarded-For` in the request. Both are believed only from those proxies, and from unix sockets, which only the
-operator can open to other programs. From any other client a PROXY header is neither TLS nor HTTP and ends the
-connection, and `X-Forwarded-For` is ignored. A proxy that tells no address is served all the same.
+There are two ways: the PROXY protocol, version 1 (a line, as nginx sends it) or 2 (binary), before everything else on
+the connection, and `X-Forwarded-For` in the request. Both are believed only from those proxies, and from unix sockets,
+which only the operator can open to other programs. From any other client a PROXY header is neither TLS nor HTTP and
+ends the connection, and `X-Forwarded-For` is ignored. A proxy that tells no address is served all the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 """PROXY protocol, section 2.2. Neither TLS nor a request begins like this."""
+
+_WORD: Final = b"PROXY "
+_LINE: Final = re.compile(
+    r"PROXY (?:UNKNOWN(?: [^\r\n]*)?|TCP[46] (?P<client>[0-9a-fA-F:.]+)(?: [^ \r\n]+){3})\r\n", re.ASCII
+)
+"""PROXY protocol, section 2.1. No request that a relay answers begins like this."""
 
 _IPV6: Final = r"[0-9a-fA-F:.]+(?:%[\w.~-]+)?"
 _HOP: Final = re.compile(
@@ -118,8 +124,35 @@ async def read_proxy_header(stream: TCPStream) -> str | None:
         ProxyHeaderBroken: what began like a header is none.
 
     """
-    if await stream.peek() != _SIGNATURE[:1]:
+    begin = await stream.peek(len(_WORD))
+    if begin.startswith(_SIGNATURE[:1]):
+        return await _read_binary(stream)
+    if begin and _WORD.startswith(begin):
+        return await _read_line(stream)
+    return None
+
+
+async def _read_line(stream: TCPStream) -> str | None:
+    """Read a header of version 1: `PROXY TCP4 CLIENT PROXY PORT PORT`."""
+    line = b""
+    while not line.endswith(b"\n"):
+        seen = await stream.peek(limits.MAX_PROXY_LINE - len(line))
+        line += await _exactly(stream, seen.find(b"\n") + 1 or len(seen))
+        if not seen or len(line) == limits.MAX_PROXY_LINE:
+            break
+    told = _LINE.fullmatch(line.decode("ascii", "replace"))
+    if told is None:
+        raise ProxyHeaderBroken
+    if told["client"] is None:
         return None
+    client = _parse(told["client"])
+    if client is None:
+        raise ProxyHeaderBroken
+    return str(client)
+
+
+async def _read_binary(stream: TCPStream) -> str | None:
+    """Read a header of version 2."""
     fixed = await _exactly(stream, _FIXED)
     command, family = fixed[12], fixed[13] >> 4
     length = int.from_bytes(fixed[14:16], "big")

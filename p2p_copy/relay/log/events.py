@@ -152,7 +152,7 @@ PROXY_HEADER_BROKEN: Final = Event(
     "proxy-header-broken",
     logging.WARNING,
     "a trusted proxy sent a broken PROXY header",
-    "The connection was closed. Configure the proxy to send version 2 of the protocol, or none.",
+    "The connection was closed. Configure the proxy to send version 1 or 2 of the protocol, or none.",
 )
 STALLED: Final = Event(
     "stalled",

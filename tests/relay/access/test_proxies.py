@@ -31,6 +31,11 @@ def proxy_header(client: str, *, command: int = 0x21, family: int = 0, more: byt
     return SIGNATURE + struct.pack("!BBH", command, family, len(addresses)) + addresses
 
 
+def proxy_line(client: str, family: str = "TCP4") -> bytes:
+    """Return a PROXY protocol header, version 1, as nginx sends it."""
+    return f"PROXY {family} {client} 192.0.2.99 50000 443\r\n".encode()
+
+
 @asynccontextmanager
 async def streams() -> AsyncIterator[tuple[TCPStream, TCPStream]]:
     """Yield the two ends of a TCP connection: the proxy's and the relay's."""
@@ -56,11 +61,20 @@ async def test_a_header_tells_the_client_and_what_follows_is_left(client: str, m
         assert await relay.receive_some() == b"\x16hello"
 
 
-async def test_a_header_may_come_in_pieces() -> None:
+@pytest.mark.parametrize(("client", "family"), [("192.0.2.1", "TCP4"), ("2001:db8::1", "TCP6")])
+async def test_a_line_tells_the_client_and_what_follows_is_left(client: str, family: str) -> None:
+    async with streams() as (proxy, relay):
+        await proxy.send_all(proxy_line(client, family) + b"\x16hello\n")
+        assert await read_proxy_header(relay) == client
+        assert await relay.receive_some() == b"\x16hello\n"
+
+
+@pytest.mark.parametrize("header", [proxy_header("192.0.2.1"), proxy_line("192.0.2.1")])
+async def test_a_header_may_come_in_pieces(header: bytes) -> None:
     async with streams() as (proxy, relay), trio.open_nursery() as nursery:
 
         async def send() -> None:
-            for byte in proxy_header("192.0.2.1") + b"GET":
+            for byte in header + b"GET":
                 await proxy.send_all(bytes((byte,)))
                 await trio.lowlevel.checkpoint()
             await proxy.send_eof()
@@ -70,7 +84,9 @@ async def test_a_header_may_come_in_pieces() -> None:
         assert b"".join([data async for data in relay]) == b"GET"
 
 
-@pytest.mark.parametrize("first", [b"\x16\x03\x01", b"GET / HTTP/1.1\r\n", b"PROXY TCP4 ", b""])
+@pytest.mark.parametrize(
+    "first", [b"\x16\x03\x01", b"GET / HTTP/1.1\r\n", b"PROPFIND /", b"PUT / HTTP/1.1\r\n", b""]
+)
 async def test_a_connection_without_a_header_is_left_as_it_is(first: bytes) -> None:
     async with streams() as (proxy, relay):
         await proxy.send_all(first)
@@ -86,6 +102,8 @@ async def test_a_connection_without_a_header_is_left_as_it_is(first: bytes) -> N
         proxy_header("192.0.2.1", family=0x31),
         SIGNATURE + b"\x20\x00\x00\x00",
         SIGNATURE + b"\x21\x00\x00\x00",
+        b"PROXY UNKNOWN\r\n",
+        b"PROXY UNKNOWN ffff::1 ffff::2 1 65535\r\n",
     ],
 )
 async def test_a_proxy_that_speaks_for_itself_names_no_client(header: bytes) -> None:
@@ -106,6 +124,15 @@ async def test_a_proxy_that_speaks_for_itself_names_no_client(header: bytes) -> 
         proxy_header("192.0.2.1")[:5],
         proxy_header("192.0.2.1", family=0x21),
         SIGNATURE + b"\x21\x11\x00\x00",
+        proxy_line("192.0.2.1")[:-1],
+        proxy_line("192.0.2.1")[:3],
+        proxy_line("192.0.2.1").replace(b"\r", b""),
+        proxy_line("192.0.2.1", "UDP4"),
+        proxy_line("relay.example"),
+        proxy_line(""),
+        b"PROXY TCP4\r\n",
+        b"PROXY \xff\r\n",
+        b"PROXY TCP4 " + b"1" * limits.MAX_PROXY_LINE + b"\r\n",
     ],
 )
 async def test_a_broken_header_ends_the_connection(header: bytes) -> None:
