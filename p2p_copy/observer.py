@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,9 @@ AskDelete = Callable[[Deletion], Awaitable[bool]]
 Ask = Callable[[TransferPreview], Awaitable[bool]]
 """Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender disconnects."""
 
+
+UNANSWERED: Final = "p2p-copy asked this function a question, and its error has ended the transfer."
+"""The note that the error of such a function gets. It also tells the other side that this is no bug of p2p-copy."""
 
 Verify = Callable[[tuple[str, str]], Awaitable[bool]]
 """Answers whether the other side shows the same two words. It may take as long as `Ask`, and is cancelled likewise."""

@@ -19,6 +19,7 @@ from p2p_copy.files.state.facts import SendCommand
 from p2p_copy.files.state.transfers import receive_command, send_command
 from p2p_copy.files.stdio import STANDARD, StandardInput, StandardOutput
 from p2p_copy.files.user_paths import as_path, as_paths
+from p2p_copy.observer import UNANSWERED
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions, Standard
 from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
@@ -441,6 +442,10 @@ def _asking(
         return None
 
     async def ask(shown: Shown) -> bool:
-        return bool(await caller.call(answer, shown))
+        try:
+            return bool(await caller.call(answer, shown))
+        except Exception as error:
+            error.add_note(UNANSWERED)
+            raise
 
     return ask

@@ -47,6 +47,10 @@ file."""
 EXTRAS_SHOWN: Final = 20
 """Paths of them that a question shows."""
 
+EXTRAS_OMITTED: Final = 1_000_000
+"""Things that the sender cannot send and that are not wanted here, in 24 bytes each; with more of them nothing is
+deleted."""
+
 EXTRAS_DEPTH: Final = 200
 """Levels of directories that are deleted with all that is in them."""
 

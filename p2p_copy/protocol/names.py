@@ -175,12 +175,23 @@ class SeenNames:
             return True
         return self._add_hash(key)
 
+    def __contains__(self, key: str) -> bool:
+        """Return whether a collision key was added."""
+        if key in self._few or not self._tables:
+            return key in self._few
+        value = self._hash(key)
+        table = self._tables[value % _TABLES]
+        return table[_slot(table, value)] != 0
+
+    def _hash(self, key: str) -> int:
+        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "big") or 1
+
     def _add_hash(self, key: str) -> bool:
         if not self._tables:
             self._tables = [array("Q", bytes(8 * 16)) for _ in range(_TABLES)]
             self._used = [0] * _TABLES
-        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
-        value = int.from_bytes(digest, "big") or 1
+        value = self._hash(key)
         number = value % _TABLES
         table = self._tables[number]
         at = _slot(table, value)

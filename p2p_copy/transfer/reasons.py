@@ -18,6 +18,7 @@ from p2p_copy.errors import (
     SystemFailed,
     TooMuch,
 )
+from p2p_copy.observer import UNANSWERED
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Abort, Reason
 
@@ -60,6 +61,12 @@ def unfinished(count: int) -> str:
     return f"Left out: {units.count(count, 'unfinished file')} of p2p-copy itself (.p2p-copy-*)."
 
 
+def _is_unanswered(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_unanswered, error.exceptions))
+    return UNANSWERED in getattr(error, "__notes__", ())
+
+
 def farewell(error: BaseException) -> Abort:
     """Return what this side tells the other about its own failure, without any path of this machine."""
     match error:
@@ -87,6 +94,8 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.INTERRUPTED, "its machine could not give it what it needs.")
         case P2PCopyError():
             return Abort(Reason.OTHER, "it cannot go on. Its own last message says why.")
+        case Exception() if _is_unanswered(error):
+            return Abort(Reason.OTHER, "the program that runs it failed to answer a question.")
         case Exception():
             return Abort(Reason.OTHER, "it met an unexpected error.")
         case _:

@@ -151,7 +151,46 @@ def test_an_exception_of_the_program_ends_the_transfer_and_the_other_side_is_tol
 
     with nothing_stays():
         run(backend, main)
-    assert "gave up: it met an unexpected error." in str(told[0])
+    told_why = (
+        "the program that runs it failed to answer" if where == "accept" else "it met an unexpected error."
+    )
+    assert f"gave up: {told_why}" in str(told[0])
+
+
+@both_backends
+def test_an_exception_of_a_question_before_deletion_ends_the_transfer(
+    relay: str, tmp_path: Path, code: p2p.Code, backend: str
+) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    tree.mkdir()
+    (tree / "file").write_text("x")
+    (out / "tree").mkdir(parents=True)
+    (out / "tree" / "mine").write_text("x")
+    told: list[BaseException] = []
+
+    def fail(deletion: p2p.Deletion) -> bool:
+        raise Boom
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay=relay) as client, anyio.create_task_group() as group:
+
+            async def other() -> None:
+                with pytest.raises(p2p.PeerFailed) as caught:
+                    await client.send(tree, code=code)
+                told.append(caught.value)
+
+            group.start_soon(other)
+            with pytest.raises(Boom) as caught:
+                await client.receive(
+                    out, code=code, delete=True, on_conflict=p2p.Conflict.UPDATE, accept_deletion=fail
+                )
+            assert "p2p-copy asked this function" in caught.value.__notes__[0]
+
+    with nothing_stays():
+        run(backend, main)
+    assert "gave up: the program that runs it failed to answer a question." in str(told[0])
+    assert (out / "tree" / "mine").exists()
+    assert (out / "tree" / "file").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there this signal kills")

@@ -188,6 +188,42 @@ async def test_a_name_that_differs_only_in_case_stays(tmp_path: Path) -> None:
     (out / "tree" / "README").write_text("x")
     both = await again([tree], out)
     assert not both.receiver.gone
+    (notice,) = both.receiver.notices
+    assert notice.startswith("Not deleted")
+    assert notice.endswith(": tree/README.")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take some of these names for one")
+async def test_twins_that_the_sender_does_not_have_are_both_deleted(tmp_path: Path) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    tree.mkdir()
+    (tree / "file").write_text("x")
+    await again([tree], out)
+    for name in ("twin", "TWIN", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"):
+        (out / "tree" / name).write_text("x")
+    both = await again([tree], out)
+    assert len(both.receiver.gone) == 4
+    assert os.listdir(out / "tree") == ["file"]
+    assert not both.receiver.notices
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take these names for one")
+@pytest.mark.parametrize("deep", [False, True])
+async def test_what_may_be_something_that_the_sender_cannot_send_stays(tmp_path: Path, deep: bool) -> None:
+    """The receiver leaves it out, by a pattern that does not match its other spelling."""
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    inner = tree / "inner" if deep else tree
+    inner.mkdir(parents=True)
+    os.mkfifo(inner / "pipe")
+    await copy([tree], out, receiving={"exclude": ["pipe"]})
+    there = out / inner.relative_to(tmp_path)
+    (there / "PIPE").write_text("mine")
+    (there / "extra").write_text("x")
+    both = await again([tree], out, exclude=["pipe"])
+    assert os.listdir(there) == ["PIPE"]
+    assert len(both.receiver.gone) == 1
+    (notice,) = both.receiver.notices
+    assert notice.endswith(f": {there.relative_to(out)}/PIPE.")
 
 
 async def test_another_file_system_is_not_entered(

@@ -8,8 +8,9 @@ Rules
    file system are compared, so a file whose time lies in the future counts as changed, too.
 3. No symlink is followed, and no other file system is entered, nor another mount of the same one.
 4. What patterns leave out stays, and so do unfinished files of any transfer, saved states, and each directory with
-   something of that. A name that differs from one of the sender's only in case or normal form stays: on some systems it
-   is the same file.
+   something of that.
+5. A name that differs from one of the sender's only in case or normal form stays, since on some systems it is the same
+   file. So does one that differs so from what the sender cannot send.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Extras:
     Attributes:
         count: how many files, symlinks and directories; a directory counts once, with all that is in it.
         first: the first of their paths, escaped; a directory's ends with a `/`.
+        alike: how many stay by rule 5.
+        first_alike: the first of their paths, escaped.
 
     """
 
@@ -65,8 +68,11 @@ class Extras:
         self._links: set[tuple[int, int]] = set()  # files of which a name was deleted, and others are left
         self._lost = False  # the list could not be written
         self._check: Callable[[], None] = lambda: None
-        self.count = 0
+        self._omitted = SeenNames(self._key)
+        self._omissions = 0
+        self.count = self.alike = 0
         self.first: list[str] = []
+        self.first_alike: list[str] = []
 
     # While the sender names its entries
 
@@ -77,6 +83,13 @@ class Extras:
             if names is None:
                 names = self._named[item.parent.index] = SeenNames(self._key)
             names.add(collision_key(item.entry.name, portable=True))
+            names.add(_exact(item.entry.name))
+
+    def omit(self, path: str) -> None:
+        """Record that the sender has something at that path, which it cannot send."""
+        self._omissions += 1
+        if self._omissions <= limits.EXTRAS_OMITTED:
+            self._omitted.add(_alike(path))
 
     def forget(self, item: Item) -> None:
         """Forget the names in a directory that is complete, if it was not listed."""
@@ -96,13 +109,13 @@ class Extras:
         path = item.published_path
         since: int | None = None
         for name in directory.names():
+            if name.startswith(PARTIAL_PREFIX) or _exact(name) in named:
+                continue
             there = directory.lstat(name)
-            if (
-                there is None
-                or name.startswith(PARTIAL_PREFIX)
-                or not named.add(collision_key(name, portable=True))
-                or not self._may_go(f"{path}/{name}", there)
-            ):
+            if there is None or not self._may_go(f"{path}/{name}", there):
+                continue
+            if collision_key(name, portable=True) in named or self._is_omitted(f"{path}/{name}"):
+                self._stays(f"{path}/{name}")
                 continue
             is_directory = stat.S_ISDIR(there.st_mode) and not is_symlink(there)
             if is_directory and since is None:
@@ -117,6 +130,16 @@ class Extras:
             if len(self.first) < limits.EXTRAS_SHOWN:
                 end = "/" if is_directory else ""
                 self.first.append(escape(f"{path}/{name}") + end)
+
+    def _is_omitted(self, path: str) -> bool:
+        if not self._omissions:
+            return False
+        return self._omissions > limits.EXTRAS_OMITTED or _alike(path) in self._omitted
+
+    def _stays(self, path: str) -> None:
+        self.alike += 1
+        if len(self.first_alike) < limits.EXTRAS_SHOWN:
+            self.first_alike.append(escape(path))
 
     def _now(self, directory: Directory, mode: int) -> int:
         """Return the time in ns by the clock of a directory's file system, which may be a server's."""
@@ -147,7 +170,7 @@ class Extras:
     def delete(self, check: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
         """Delete what was listed; yield each escaped path, and why it is still there: empty if it was deleted.
 
-        A directory that was deleted is yielded without what was in it. What stays in rule 4's sense is not yielded.
+        A directory that was deleted is yielded without what was in it. What stays by rule 4 or 5 is not yielded.
         `check` is called before each deletion, and may raise to end this.
         """
         self._check = check
@@ -194,6 +217,9 @@ class Extras:
         """
         self._check()
         if not self._may_go(path, there) or name.startswith(PARTIAL_PREFIX):
+            return False
+        if self._is_omitted(path):  # that may have become known after this was listed
+            self._stays(path)
             return False
         if not stat.S_ISDIR(there.st_mode) or is_symlink(there):
             if self._is_changed(there, since):
@@ -255,6 +281,16 @@ class Extras:
         """Forget everything."""
         with suppress(OSError):  # what could not be written is not needed
             self._listed.close()
+
+
+def _exact(name: str) -> str:
+    """Return a key of a name itself, which is no collision key."""
+    return "/" + name
+
+
+def _alike(path: str) -> str:
+    """Return the collision keys of the names of a path."""
+    return "/".join(collision_key(name, portable=True) for name in path.split("/"))
 
 
 _NEVER = 1 << 63

@@ -248,6 +248,8 @@ class TreeConsumer:
         else:
             self._unwanted += 1
             self._replies.add(Unwanted(number))
+            if self._target.extras is not None:
+                self._target.extras.omit(message.path)
 
     def _page(self, page: Page) -> None:
         self._files.write_collected()

@@ -291,8 +291,14 @@ class _Deleting:
         if not await trio.to_thread.run_sync(extras.is_whole):
             self._observer.notice(_LOST)
             return 0, 0
-        if not extras.count or not await self._is_wanted(extras):
-            return 0, 0
+        deleted = failed = 0
+        if extras.count and await self._is_wanted(extras):
+            deleted, failed = await self._delete(extras)
+        if extras.alike:
+            self._observer.notice(_stay(extras.alike, extras.first_alike))
+        return deleted, failed
+
+    async def _delete(self, extras: Extras) -> tuple[int, int]:
         deleted = failed = 0
         found = extras.delete(trio.from_thread.check_cancelled)
         while some := await trio.to_thread.run_sync(lambda: list(islice(found, limits.DELETE_AT_ONCE))):
@@ -316,6 +322,14 @@ class _Deleting:
         elif not yes:
             self._observer.notice("Nothing was deleted here.")
         return bool(yes)
+
+
+def _stay(count: int, first: list[str]) -> str:
+    more = f", and {count - len(first):,} more" if count > len(first) else ""
+    return (
+        "Not deleted, because the sender has the same name but for upper and lower case or the form of its accents: "
+        f"{', '.join(first)}{more}."
+    )
 
 
 _PARTIAL: Final = (
