@@ -25,7 +25,7 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.service_nursery import service_nursery
-from p2p_copy.units import amount, duration
+from p2p_copy.units import amount, elapsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -126,13 +126,11 @@ async def stay_idle(pair: Pair, seconds: float) -> Finding:
             await _echo(pair)
     except P2PCopyError:
         raise RelayLost(
-            f"A connection that was idle was cut after {duration(trio.current_time() - began)}: by a proxy or a "
+            f"A connection that was idle was cut after {elapsed(trio.current_time() - began)}: by a proxy or a "
             f"firewall on the way, since this side pings only every {transport_limits.KEEPALIVE_INTERVAL:.0f} s. Its "
             "time-out must be longer (nginx: proxy_read_timeout; HAProxy: timeout tunnel)."
         ) from None
-    return good(
-        Check.IDLE, f"a connection that was idle for {duration(seconds)} still works", seconds=seconds
-    )
+    return good(Check.IDLE, f"a connection that was idle for {elapsed(seconds)} still works", seconds=seconds)
 
 
 async def measure_speed(check: Check, source: Channel, target: Channel, most: int) -> Finding:

@@ -20,7 +20,7 @@ from p2p_copy.protocol.rendezvous import Hello, Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.address import host_and_port, parse_address
 from p2p_copy.transport.certificate import pin_for
-from p2p_copy.transport.diagnosis import not_connected, proxy_not_connected, proxy_timed_out, timed_out
+from p2p_copy.transport.diagnosis import causes_of, not_connected, proxy_not_connected, reasons
 from p2p_copy.transport.dial import Stage, connect
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.proxy_address import chosen_proxy
@@ -78,10 +78,6 @@ class Way(NamedTuple):
     def not_connected(self, error: OSError) -> P2PCopyError:
         """Return the error for a failure to reach what this machine connects to."""
         return proxy_not_connected(self.proxy, error) if self.proxy else not_connected(self.address, error)
-
-    def timed_out(self) -> P2PCopyError:
-        """Return the error for no answer from there."""
-        return proxy_timed_out(self.proxy) if self.proxy else timed_out(self.address)
 
 
 async def resolve(way: Way) -> tuple[Finding, list[str]]:
@@ -143,26 +139,20 @@ async def reach(way: Way, addresses: list[str]) -> Finding:
         for address in addresses:
             nursery.start_soon(dial, address)
     if not answered:
-        causes = [leaf for error in failed.values() for leaf in _causes(error)]
+        causes = [leaf for error in failed.values() for leaf in causes_of(error) if isinstance(leaf, OSError)]
         causes += [TimeoutError()] * (len(addresses) - len(failed))
         together = OSError()
         together.__cause__ = ExceptionGroup("each address", causes)
         raise way.not_connected(together)
     port = way.first.port
-    said = ", ".join(f"{host_and_port(place, port)} in {brief(took)}" for place, took in answered.items())
+    there = ", ".join(f"{host_and_port(place, port)} in {brief(took)}" for place, took in answered.items())
     silent = [
-        f"{place} ({failed[place].strerror or 'no connection' if place in failed else 'no answer'})"
+        f"{place} ({reasons(causes_of(failed[place])) if place in failed else 'no answer'})"
         for place in addresses
         if place not in answered
     ]
     others = f"; not to {', '.join(silent)}" if silent else ""
-    return good(Check.TCP, f"connected to {said}{others}", seconds=min(answered.values()))
-
-
-def _causes(error: OSError) -> list[OSError]:
-    group = error.__cause__
-    inner = group.exceptions if isinstance(group, ExceptionGroup) else (error,)
-    return [each for each in inner if isinstance(each, OSError)]
+    return good(Check.TCP, f"connected to {there}{others}", seconds=min(answered.values()))
 
 
 async def walk(way: Way, report: Callable[[Finding], None]) -> Welcome:

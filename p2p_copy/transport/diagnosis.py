@@ -52,7 +52,7 @@ def not_connected(address: RelayAddress, error: OSError) -> RelayUnreachable | S
     """Return the error for a TCP connection that was not opened."""
     if failed := _exhausted(error):
         return failed
-    causes = _causes(error)
+    causes = causes_of(error)
     if isinstance(error, socket.gaierror):
         return RelayUnreachable(
             f"The name {address.host} cannot be resolved. Check the relay's address, and whether this machine "
@@ -64,14 +64,14 @@ def not_connected(address: RelayAddress, error: OSError) -> RelayUnreachable | S
         )
     if all(isinstance(each, TimeoutError) for each in causes):
         return timed_out(address)
-    return RelayUnreachable(f"{address.where} cannot be reached: {_said(causes)}.")
+    return RelayUnreachable(f"{address.where} cannot be reached: {reasons(causes)}.")
 
 
 def proxy_not_connected(proxy: ProxyAddress, error: OSError) -> ProxyUnreachable | SystemFailed:
     """Return the error for a TCP connection to a proxy that was not opened."""
     if failed := _exhausted(error):
         return failed
-    causes = _causes(error)
+    causes = causes_of(error)
     if all(isinstance(each, TimeoutError) for each in causes):
         return proxy_timed_out(proxy)
     if isinstance(error, socket.gaierror):
@@ -79,24 +79,27 @@ def proxy_not_connected(proxy: ProxyAddress, error: OSError) -> ProxyUnreachable
     elif all(isinstance(each, ConnectionRefusedError) for each in causes):
         what = "refuses connections"
     else:
-        what = f"cannot be reached: {_said(causes)}"
+        what = f"cannot be reached: {reasons(causes)}"
     return ProxyUnreachable(f"The proxy {proxy} {what}. Check {proxy.source}, and whether the proxy runs.")
 
 
-def _causes(error: OSError) -> Sequence[BaseException]:
+def causes_of(error: OSError) -> Sequence[BaseException]:
     """Return what became of each address of a host that was tried."""
     group = error.__cause__
     return group.exceptions if isinstance(group, ExceptionGroup) else (error,)
 
 
 def _exhausted(error: OSError) -> SystemFailed | None:
-    found = (exhausted(each, transient=True) for each in _causes(error))
+    found = (exhausted(each, transient=True) for each in causes_of(error))
     return next((failed for failed in found if failed is not None), None)
 
 
-def _said(causes: Sequence[BaseException]) -> str:
-    said = (each.strerror for each in causes if isinstance(each, OSError) and each.strerror)
-    return "; ".join(dict.fromkeys(said)) or "no connection"
+def reasons(causes: Sequence[BaseException]) -> str:
+    """Return what the system says of failed connections, each thing once; trio puts the address in front of it."""
+    texts = (
+        each.strerror.rpartition("): ")[2] for each in causes if isinstance(each, OSError) and each.strerror
+    )
+    return "; ".join(dict.fromkeys(texts)) or "no connection"
 
 
 def proxy_timed_out(proxy: ProxyAddress) -> ProxyUnreachable:

@@ -93,7 +93,12 @@ class Tunnel:
         self._hosts = hosts or {}
 
     async def __call__(self, stream: trio.abc.Stream) -> None:
-        head = await read_until(stream, b"\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            data = await stream.receive_some(4096)
+            if not data:  # a client that only looks whether something listens here
+                return
+            head += data
         self.requests.append(head)
         host, _, port = head.split()[1].decode().rpartition(":")
         try:
