@@ -10,7 +10,7 @@ import trio
 
 from p2p_copy.doctor import limits
 from p2p_copy.doctor.finding import Check, good, warning
-from p2p_copy.errors import NotSaved, OutputNotWritable, P2PCopyError
+from p2p_copy.errors import NoSpace, NotSaved, OutputNotWritable, P2PCopyError
 from p2p_copy.files.state.store import States
 from p2p_copy.files.state.transfers import check_private
 from p2p_copy.files.target.errors import fail_for_good
@@ -70,10 +70,22 @@ async def try_disk(directory: str) -> Finding:
     try:
         trial = await _in_thread(lambda: try_writing(directory, limits.DISK_BYTES), late)
     except (OSError, ValueError) as error:
-        fail_for_good(error)
+        raise _no_disk(directory, error) from None
     rate = round(limits.DISK_BYTES / max(trial.seconds, 1e-9))
     free = "" if trial.free is None else f", {amount(trial.free)} free"
     return good(Check.DISK, f"{escape(trial.place)}: written at {amount(rate)}/s{free}", rate=rate)
+
+
+def _no_disk(directory: str, error: OSError | ValueError) -> P2PCopyError:
+    """Return the error with which a transfer into a directory would end, and which directory that is."""
+    try:
+        fail_for_good(error)
+    except (NoSpace, OutputNotWritable) as failed:
+        return type(failed)(
+            f"{escape(directory)}: {failed} Free some space, or choose another directory (`out`)."
+        )
+    except P2PCopyError as failed:
+        return failed
 
 
 async def try_state(directory: str) -> Finding:
