@@ -88,7 +88,16 @@ if TYPE_CHECKING:
     )
     from p2p_copy.files.receipts.verify import Verdict
     from p2p_copy.observer import Deletion, PreviewEntry, TransferPreview
-    from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Standard, Symlinks
+    from p2p_copy.options import (
+        Conflict,
+        Names,
+        Preserve,
+        ReceiveOptions,
+        RelayAccess,
+        SendOptions,
+        Standard,
+        Symlinks,
+    )
     from p2p_copy.protocol.code import Code, CodeTypo
     from p2p_copy.protocol.escape import escape
     from p2p_copy.protocol.limits import (
@@ -158,6 +167,7 @@ __all__ = [
     "ReceiveOptions",
     "Reconnecting",
     "Relay",
+    "RelayAccess",
     "RelayCounts",
     "RelayError",
     "RelayExpectsTLS",
@@ -271,6 +281,7 @@ _HOMES = {
         "Names",
         "Preserve",
         "ReceiveOptions",
+        "RelayAccess",
         "SendOptions",
         "Standard",
         "Symlinks",

@@ -137,6 +137,9 @@ class Observer:
     def waiting(self, relay: str, seconds: float) -> None:
         """This side is connected to the relay; the other side is not yet, and is waited for this long."""
 
+    def met_at(self, relay: str) -> None:
+        """The other side has come to this relay, and the key exchange begins."""
+
     def notice(self, sentence: str) -> None:
         """The relay, or this side, has something to tell the user."""
 
@@ -230,6 +233,10 @@ class ConnectObserver(Observer):
         """Pass it on, unless silent."""
         if not self.silent:
             self._observer.waiting(relay, seconds)
+
+    def met_at(self, relay: str) -> None:
+        """Pass it on."""
+        self._observer.met_at(relay)
 
     def notice(self, sentence: str) -> None:
         """Pass it on, once."""

@@ -98,9 +98,13 @@ class Names(Enum):
     """Any name that this file system can hold safely; control characters are refused all the same."""
 
 
+MAX_RELAYS: Final = 8
+"""Relays that a transfer can use: while a side waits it has a connection to each of them."""
+
+
 @dataclass(frozen=True)
 class RelayAccess:
-    """Which relay to use, by which proxy, how to check its certificate, and the token that it may want.
+    """How to reach one relay: by which proxy, how to check its certificate, and the token that it may want.
 
     Attributes:
         url: the relay's address, ws:// or wss://.
@@ -108,7 +112,7 @@ class RelayAccess:
         pin: SHA-256 of the relay's public key, in place of authorities; see `transport.certificate`.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
         proxy: address of the proxy, which may have a password; `none` for no proxy; None for what `variables` say.
-        variables: the environment, with the usual variables for proxies; see `transport.proxy_address`.
+        variables: the environment, with the usual variables for proxies; a client puts that of the process here.
 
     Raises:
         TypeError: `ca_file` is no path, or `proxy` no text.

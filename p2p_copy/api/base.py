@@ -9,13 +9,15 @@ from p2p_copy.api.work import ClientSettings
 if TYPE_CHECKING:
     from os import PathLike
 
+    from p2p_copy.api.work import Relays
+
 
 class BaseClient:
-    """How to reach a relay, and where transfers are saved."""
+    """How to reach the relays, and where transfers are saved."""
 
     def __init__(
         self,
-        relay: str | None = None,
+        relay: Relays | None = None,
         *,
         token: str | None = None,
         ca_file: str | PathLike[str] | None = None,
@@ -23,12 +25,14 @@ class BaseClient:
         proxy: str | None = None,
         state_dir: str | PathLike[str] | None = None,
     ) -> None:
-        """Remember how to reach the relay; nothing is opened yet.
+        """Remember how to reach the relays; nothing is opened yet.
 
         Args:
-            relay: the address, ws:// or wss://. None for a client that only lists, resumes and forgets saved transfers:
-                each is resumed through the relay with which it was begun.
-            token: access token, for relays that want one.
+            relay: the address, ws:// or wss://; or several, of which both sides must have one in common that works.
+                One that differs from the others in what follows is a `RelayAccess`, to which nothing of that applies.
+                None for a client that only lists, resumes and forgets saved transfers: each is resumed through the
+                relays with which it was begun.
+            token: access token, for relays that want one. Each relay in the list is told it.
             ca_file: PEM file with certificates to trust besides the system's.
             pin: SHA-256 of the relay's public key, `sha256//` and base64: that key is trusted, and no other
                 one, without regard to who issued its certificate. A `ws://` relay has none.
@@ -40,8 +44,8 @@ class BaseClient:
 
         Raises:
             TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
-            UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest, or the relay
-                is reached without TLS, so that a `pin` would have no effect.
+            UsageError: `relay` is no address of a relay, or there are too many, `proxy` is none of a proxy, or `pin` no
+                digest, or the relay is reached without TLS, so that a `pin` would have no effect.
 
         """
         self._settings = ClientSettings(relay, token, ca_file, pin, proxy, state_dir)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """This side is connecting to the relay.
+    """This side is connecting to a relay. With several relays this comes for each that is tried.
 
     Attributes:
         relay: scheme, host and port.
@@ -25,7 +25,7 @@ class Connecting:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """This side is connected to the relay and waits for the other side.
+    """This side is connected to a relay and waits for the other side. With several relays this comes for each.
 
     Attributes:
         relay: scheme, host and port.
@@ -45,11 +45,13 @@ class Paired:
         words: two words that both sides show. If the other side shows others, an attacker who has the code is between
             the two sides.
         peer_verifies: the other side asks its user whether both show these words, before anything is transferred.
+        relay: scheme, host and port of the relay at which they have met.
 
     """
 
     words: tuple[str, str]
     peer_verifies: bool = False
+    relay: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ class Publisher(Observer):
         self._progress = self._published = events.Progress()
         self._resumed = False  # this connection's `Resumed` is published
         self._ended = False
+        self._relay = ""  # where the two sides are
 
     def reader(self) -> EventQueue:
         """Return a queue: for the first reader one with all events, for others one with the events from now on."""
@@ -122,6 +123,10 @@ class Publisher(Observer):
         """Publish it."""
         self._publish(events.Waiting(relay, seconds))
 
+    def met_at(self, relay: str) -> None:
+        """Note it for `Paired`."""
+        self._relay = relay
+
     def notice(self, sentence: str) -> None:
         """Publish it."""
         logger.info("%s", sentence)
@@ -146,7 +151,7 @@ class Publisher(Observer):
         self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1, path="")
         self._resumed = False
         self._earlier, self._failures = self._failures or self._earlier, {}
-        self._publish(events.Paired(words, peer_verifies))
+        self._publish(events.Paired(words, peer_verifies, self._relay))
 
     def asked(self) -> None:
         """Publish it."""

@@ -31,7 +31,7 @@ class SavedTransfer:
     Attributes:
         id: 32 hexadecimal digits, by which a client resumes or forgets it. They tell nothing of the code.
         side: "sender" or "receiver", what this side is; None if what is saved cannot be read and can only be forgotten.
-        relay: the address of the relay with which it was begun.
+        relays: the addresses of the relays with which it was begun.
         paths: absolute paths: what is sent, or the one directory that is received into.
         options: the options with which it was begun, without `wait`, `patience` and `reverify`.
         verify: it was begun with `verify`, and cannot be resumed without.
@@ -48,7 +48,7 @@ class SavedTransfer:
 
     id: str
     side: Literal["sender", "receiver"] | None
-    relay: str = ""
+    relays: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     options: SendOptions | ReceiveOptions | None = None
     verify: bool = False
@@ -210,7 +210,7 @@ def _described(id_: str, facts: Facts, *, running: bool = False) -> SavedTransfe
     return SavedTransfer(
         id_,
         side=command.role,
-        relay=command.relay,
+        relays=tuple(relay.url for relay in command.relays),
         paths=command.places,
         options=command.options,
         verify=command.verify,

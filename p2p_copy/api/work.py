@@ -20,7 +20,7 @@ from p2p_copy.files.state.transfers import receive_command, send_command
 from p2p_copy.files.stdio import STANDARD, StandardInput, StandardOutput
 from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.observer import UNANSWERED
-from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions, Standard
+from p2p_copy.options import MAX_RELAYS, ReceiveOptions, RelayAccess, SendOptions, Standard
 from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.certificate import pin_for
@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
     """One path, or several."""
 
+    Relays = str | RelayAccess | Iterable[str | RelayAccess]
+    """One relay, or several: each by its address, or with what is for it alone."""
+
     Out = str | PathLike[str] | Literal[Standard.OUTPUT]
     """A directory, or standard output."""
 
@@ -80,26 +83,29 @@ class ClientSettings:
 
     Raises:
         TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
-        UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest, or the relay is
-            reached without TLS, so that a `pin` would have no effect.
+        UsageError: `relay` is no address of a relay, or there are too many, `proxy` is none of a proxy, or `pin` no
+            digest, or the relay is reached without TLS, so that a `pin` would have no effect.
 
     """
 
     def __init__(
         self,
-        relay: str | None,
+        relay: Relays | None,
         token: str | None,
         ca_file: str | PathLike[str] | None,
         pin: str | None,
         proxy: str | None,
         state_dir: str | PathLike[str] | None,
     ) -> None:
-        if relay is not None:
-            parse_address(relay)
-        self._access = RelayAccess(relay or "", ca_file, token, proxy, os.environ, pin)
-        pin_for(pin, tls=not relay or parse_address(relay).tls)
-        if proxy is not None:
-            parse_proxy(proxy)
+        self._any_relay = RelayAccess("", ca_file, token, proxy, os.environ, pin)
+        given = () if relay is None else (relay,) if isinstance(relay, str | RelayAccess) else tuple(relay)
+        self._relays = tuple(self._access(each) for each in given)
+        if len(self._relays) > MAX_RELAYS:
+            raise UsageError(f"There are {len(self._relays)} relays; a transfer can use {MAX_RELAYS}.")
+        _check_access(self._any_relay)
+        for each in self._relays:
+            parse_address(each.url)
+            _check_access(each)
         self._state_dir = None if state_dir is None else as_path(state_dir)
 
     # New transfers, which are resumed if they are saved
@@ -249,17 +255,17 @@ class ClientSettings:
                         "That transfer was begun with `verify`: before anything is transferred, the words of both "
                         "sides are to be compared. Resume it with `verify`, too."
                     )
-                access = self._access_of(command)
+                relays = self._relays_of(command)
                 run: Work
                 if isinstance(command, SendCommand):
                     sending = replace(command.options, **given)
                     run = partial(
-                        self._send, command.paths, known, sending, compare, state=state, access=access
+                        self._send, command.paths, known, sending, compare, state=state, relays=relays
                     )
                 else:
                     receiving = replace(command.options, **given)
                     run = partial(
-                        self._receive, command.out, known, receiving, asks, state=state, access=access
+                        self._receive, command.out, known, receiving, asks, state=state, relays=relays
                     )
             except BaseException:
                 state.close()
@@ -300,29 +306,37 @@ class ClientSettings:
     def _send_command(self, paths: Paths, given: Any, *, verify: bool) -> tuple[SendCommand, SendOptions]:
         options, sources = SendOptions(**given), as_paths(paths)
         self._check(options, sources)
-        access = self._access
-        return send_command(access.url, sources, options, pin=access.pin, verify=verify), options
+        return send_command(self._relays, sources, options, verify=verify), options
 
     def _receive_command(
         self, out: str | PathLike[str], given: Any, *, verify: bool
     ) -> tuple[ReceiveCommand, ReceiveOptions]:
         options, place = _receive_options(given), as_path(out)
         self._check(options, (place,))
-        access = self._access
-        return receive_command(access.url, place, options, pin=access.pin, verify=verify), options
+        return receive_command(self._relays, place, options, verify=verify), options
 
-    def _access_of(self, command: Command) -> RelayAccess:
-        """Return how to reach the relay of a saved transfer: as it was begun, unless this client says otherwise.
+    def _access(self, relay: str | RelayAccess) -> RelayAccess:
+        """Return how to reach a relay: one that is only named, as the client says for all."""
+        if isinstance(relay, str):
+            return replace(self._any_relay, url=relay)
+        return replace(relay, variables=os.environ)
+
+    def _relays_of(self, command: Command) -> tuple[RelayAccess, ...]:
+        """Return how to reach the relays of a saved transfer: as it was begun, unless this client says otherwise.
 
         Raises:
             UsageError: there is a pin that cannot be used.
 
         """
-        access = self._access
-        if access.url in {"", command.relay}:  # the saved pin is that of the saved relay
-            access = replace(access, url=command.relay, pin=access.pin or command.pin)
-        pin_for(access.pin, tls=not access.url or parse_address(access.url).tls)
-        return access
+        given = {each.url: each for each in self._relays}
+        saved = {each.url: each.pin for each in command.relays}
+        if given and given.keys() != saved.keys():
+            return self._relays
+        relays = [given.get(url) or self._access(url) for url in saved]
+        relays = [replace(each, pin=each.pin or saved[each.url]) for each in relays]
+        for each in relays:
+            _check_access(each)
+        return tuple(relays)
 
     def _check(self, options: TransferOptions, paths: tuple[str, ...]) -> None:
         if STANDARD in paths:
@@ -333,7 +347,7 @@ class ClientSettings:
         self._check_relay()
 
     def _check_relay(self) -> None:
-        if not self._access.url:
+        if not self._relays:
             raise UsageError("This client was made without a `relay`, so it can only resume saved transfers.")
 
     async def _state_of(self, command: Command, code: Code, observer: Observer) -> State | None:
@@ -359,7 +373,7 @@ class ClientSettings:
         beside: Helpers,
         *,
         state: State | None = None,
-        access: RelayAccess | None = None,
+        relays: Sequence[RelayAccess] | None = None,
         source: Callable[[str], Source] = StandardInput,
         rooms: Rooms | None = None,
     ) -> Report:
@@ -367,7 +381,7 @@ class ClientSettings:
 
         return await send(
             paths,
-            access or self._access,
+            relays or self._relays,
             code,
             options,
             state=state,
@@ -388,14 +402,14 @@ class ClientSettings:
         beside: Helpers,
         *,
         state: State | None = None,
-        access: RelayAccess | None = None,
+        relays: Sequence[RelayAccess] | None = None,
         sink: Callable[[], Sink] = StandardOutput,
     ) -> Report:
         from p2p_copy.transfer.receive import receive
 
         return await receive(
             out,
-            access or self._access,
+            relays or self._relays,
             code,
             options,
             state=state,
@@ -419,6 +433,19 @@ def _receive_options(given: dict[str, Any]) -> ReceiveOptions:
     if "on_conflict" in options:
         options["conflict"] = options.pop("on_conflict")
     return ReceiveOptions(**options)
+
+
+def _check_access(relay: RelayAccess) -> None:
+    """Check the address of a relay if there is one, that of its proxy, and its pin.
+
+    Raises:
+        UsageError: one has the wrong form, or there will be no key to compare with the pin.
+
+    """
+    address = parse_address(relay.url) if relay.url else None
+    if relay.proxy is not None:
+        parse_proxy(relay.proxy)
+    pin_for(relay.pin, tls=address is None or address.tls)
 
 
 def _check_code(code: Code) -> None:

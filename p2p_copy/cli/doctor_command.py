@@ -11,7 +11,7 @@ from p2p_copy.cli.options.client import (
     NO_ACCESS_ARGUMENTS,
     AccessArguments,
     ConfigPath,
-    ServerName,
+    ServerNames,
     StateDir,
 )
 from p2p_copy.cli.options.groups import FAILURES, OUTPUT, TARGET
@@ -20,7 +20,7 @@ from p2p_copy.cli.options.values import DURATION, FLAG, PATH, PathText
 
 def doctor(
     *,
-    server: ServerName = None,
+    server: ServerNames = (),
     access: AccessArguments = NO_ACCESS_ARGUMENTS,
     out: Annotated[
         PathText,

@@ -155,19 +155,19 @@ def find(all_saved: Sequence[SavedTransfer], given: str) -> SavedTransfer:
     return found[0]
 
 
-def relay_of(given: str, state_dir: str) -> str:
-    """Return the URL of the relay of the transfer whose id starts with what the user has typed; empty if none does."""
+def relays_of(given: str, state_dir: str) -> tuple[str, ...]:
+    """Return the URLs of the relays of the transfer whose id starts with what the user has typed; none if none does."""
     found = [
         each for each in Client(state_dir=state_dir or None).saved() if each.id.startswith(given.lower())
     ]
-    return found[0].relay if len(found) == 1 else ""
+    return found[0].relays if len(found) == 1 else ()
 
 
 def described(saved: SavedTransfer) -> str:
     """Return one line that describes a transfer, without its code or ticket."""
     direction = "send" if saved.side == "sender" else "receive into"
     where = ", ".join(map(displayed, saved.paths))
-    line = f"{short(saved.id)}  {_when(saved)}  {direction} {where}  {escape(saved.relay)}"
+    line = f"{short(saved.id)}  {_when(saved)}  {direction} {where}  {escape(', '.join(saved.relays))}"
     return f"{line}, running now" if saved.running else line
 
 

@@ -56,7 +56,7 @@ async def paired(access: RelayAccess) -> AsyncIterator[Pair]:
     met = trio.Event()
 
     async def side(role: Role) -> None:
-        options = ConnectOptions(role, access, code, limits.PAIR_WAIT, Observer(), links=1)
+        options = ConnectOptions(role, [access], code, limits.PAIR_WAIT, Observer(), links=1)
         meeting = Meeting(keys.room_id(code.room), code.secret, os.urandom(16).hex())
         async with meet(options, meeting, limits.PAIR_WAIT) as (channel, _):
             found[role] = channel

@@ -14,7 +14,7 @@ from p2p_copy.doctor import limits
 from p2p_copy.doctor.finding import Check, good, warning
 from p2p_copy.errors import P2PCopyError, RelayLost
 from p2p_copy.peer.connect import may_send_token
-from p2p_copy.peer.waiting import introduce
+from p2p_copy.peer.place import introduce
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Role
 from p2p_copy.transport import limits as transport_limits

@@ -15,9 +15,9 @@ import trio
 from p2p_copy.errors import PeerLost, WrongCode
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.backoff import backoff
 from p2p_copy.peer.channel import open_channel
 from p2p_copy.peer.multipath import LinkPlan
+from p2p_copy.peer.place import Place
 from p2p_copy.peer.waiting import Wait
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, code_spent
@@ -35,6 +35,7 @@ from p2p_copy.version import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.peer.meeting import ConnectOptions, Meeting
     from p2p_copy.protocol.key_exchange import SessionKeys
@@ -96,28 +97,27 @@ async def _met(
     waiting: Wait, stack: AsyncExitStack, options: ConnectOptions, meeting: Meeting
 ) -> tuple[Link, Welcome, SessionKeys, float]:
     """Wait until the other side comes and stays, and agree on keys; see `_agree`. The stack closes the link."""
-    pauses = backoff()
     while True:
         async with AsyncExitStack() as attempt:
             try:
                 link, welcome = await attempt.enter_async_context(waiting.joined())
-                peer_keys, round_trip = await _agree(link, options, meeting)
+                peer_keys, round_trip = await _agree(link, options, meeting, has_choice=waiting.has_choice)
             except _LeftEarly:
                 link.abort()
+                waiting.put_off_last()
             except LinkBroken as error:
                 if error.close_code != CloseCode.REPLACED:  # by an older connection, whose hello came late
                     raise
             else:
                 stack.push_async_exit(attempt.pop_all())
                 return link, welcome, peer_keys, round_trip
-        await trio.sleep(next(pauses))
 
 
 class _Connected(Observer):
     """Calls back when the relay has accepted a link, and passes on nothing else."""
 
     def __init__(self, connected: Callable[[], None]) -> None:
-        self._connected = connected
+        self._connected = connected  # at several relays it is called more than once
 
     def waiting(self, relay: str, seconds: float) -> None:
         self._connected()
@@ -137,26 +137,28 @@ def _claim(claim: str, number: int) -> str:
 
 def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> Wait:
     """Return a wait in a room, which has not begun."""
-    address = parse_address(options.access.url)
-    access = options.access
-    proxy = chosen_proxy(address, access.proxy, access.variables)
-    token, ca_file = access.token, access.ca_file
+    return Wait([_place(options, relay, room, claim) for relay in options.relays], seconds, options.observer)
+
+
+def _place(options: ConnectOptions, relay: RelayAccess, room: str, claim: str) -> Place:
+    """Return a place in a room at one relay, which has not been taken."""
+    address = parse_address(relay.url)
+    proxy = chosen_proxy(address, relay.proxy, relay.variables)
+    token, ca_file = relay.token, relay.ca_file
     if token and not may_send_token(address, proxy):
         options.observer.notice(
             "The access token was not sent: ws:// is not encrypted, so the network could read it."
         )
         token = None
-    features = (rendezvous.MOVEMENT,)
-    hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, features, claim)
-    authorities = None if ca_file is None else os.fspath(ca_file)
-    return Wait(
+    # Of each relay's own, so that no relay can take this side's place at another.
+    claim = hashlib.sha256(f"{claim} {address.canonical}".encode()).hexdigest()
+    hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, (rendezvous.MOVEMENT,), claim)
+    return Place(
         address,
         hello,
-        seconds,
-        options.observer,
         proxy=proxy,
-        ca_file=authorities,
-        pin=None if access.pin is None else parse_pin(access.pin),
+        ca_file=None if ca_file is None else os.fspath(ca_file),
+        pin=None if relay.pin is None else parse_pin(relay.pin),
         pacer=options.pacer,
     )
 
@@ -177,10 +179,13 @@ class _LeftEarly(Exception):
     """The other side left before the code was spent: it may have connected again, and wait in another connection."""
 
 
-async def _agree(link: Link, options: ConnectOptions, meeting: Meeting) -> tuple[SessionKeys, float]:
+async def _agree(
+    link: Link, options: ConnectOptions, meeting: Meeting, *, has_choice: bool = False
+) -> tuple[SessionKeys, float]:
     """Run the key exchange; if it fails, tell the other side why, unless that would help an attacker.
 
-    Raises _LeftEarly if the other side left before a secret could be tried: the code can be tried again.
+    Raises _LeftEarly if the other side left before a secret could be tried: the code can be tried again. If there
+    `has_choice` of another relay, that the link was lost, or nothing came over it, is no other case.
     Return the keys, and the seconds of the other side's fastest answer: a round trip, and little more.
     """
     if meeting.secret is None:
@@ -218,7 +223,7 @@ async def _agree(link: Link, options: ConnectOptions, meeting: Meeting) -> tuple
         raise failure.error from None
     except LINK_ERRORS as error:
         lost = machine.lost()
-        if isinstance(lost, PeerLost) and _has_left(error):
+        if isinstance(lost, PeerLost) and (has_choice or _has_left(error)):
             raise _LeftEarly from None
         raise lost from None
     return machine.keys, round_trip

@@ -66,3 +66,7 @@ ticket meet in the end: one is there for longer than the other is away, even if 
 REDIAL_SETTLED: Final = 5.0
 """Seconds for which a client that has dialled again keeps both connections: longer than a relay takes to refuse
 the new one because its role in the room is taken (`PROBE_TIMEOUT`)."""
+
+NEXT_RELAY_AFTER: Final = 1.0
+"""Seconds at one relay after which a side with several comes to the next one, too. Connecting takes less, and if the
+other side waits there, they are paired by then; a user hardly notices a second where a firewall drops packets."""

@@ -8,7 +8,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.code import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Self
 
     from p2p_copy.observer import Observer
@@ -22,7 +22,7 @@ class ConnectOptions(NamedTuple):
 
     Attributes:
         role: which side this is.
-        access: the relay, and the token that it may want.
+        relays: the relays, at least one, and the token that each may want.
         code: None if this process knows only a ticket.
         wait: seconds to wait for the other side the first time.
         observer: is told of each step.
@@ -34,7 +34,7 @@ class ConnectOptions(NamedTuple):
     """
 
     role: Role
-    access: RelayAccess
+    relays: Sequence[RelayAccess]
     code: Code | None
     wait: float
     observer: Observer

@@ -1,280 +1,213 @@
-"""Waits for the other side in a room of the relay, even if the relay is restarted or its address changes.
+"""Waits for the other side in a room at one relay or several, until both can begin a conversation.
 
-A waiting client dials again now and then, under the same claim. Otherwise two sides might never meet: behind a
-balancer, or after a restart or a change of DNS, the other side may come to another relay than this side.
+With several relays, a side has a place at each that answers. Rules:
 
-Rules:
-1. The new connection is open before the old one is closed, so the other side never finds the room empty. Either may be
-   paired meanwhile. A relay that knows the old connection replaces it; another relay may refuse the new one.
-2. The connection that is paired first is used. A relay does not replace a connection that is paired already.
-3. A new connection that fails changes nothing, and the observer is not told.
+1. It comes to them in the order of `protocol.ranking`, which is the same for both sides: to the next one when the one
+   before has failed, or has not accepted it for `NEXT_RELAY_AFTER`, or the other side has not come there by then.
+2. A relay that has failed is tried again for as long as another one has this side: soon, then less often.
+3. Of the places to which the other side has come, the receiver takes the first, leaves all others and begins the key
+   exchange. The sender has none that is taken before the receiver speaks there. So both take the same one, whatever
+   each has heard of pairings before, and a code is tried at one relay at a time.
+4. A place that led to nothing is put off, so that another relay comes first the next time.
+
+So two sides with a relay in common meet in bounded time, even if all others are out of reach of one side, or let them
+wait in vain: docs/architecture.md has the proof.
 """
 
 from __future__ import annotations
 
 import math
-import random
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
-import anyio
 import trio
 
-from p2p_copy.errors import NotARelay, P2PCopyError, PeerTimeout, RelayLost, RelayRefused
+from p2p_copy.errors import NotTheRelay, PeerTimeout, RelayError, RelayLost
 from p2p_copy.peer import limits
-from p2p_copy.peer.failures import STOPPING
+from p2p_copy.peer.failures import lost
 from p2p_copy.peer.retry import HINT
-from p2p_copy.protocol import limits as protocol_limits, rendezvous
-from p2p_copy.protocol.rendezvous import (
-    STILL_WAITING,
-    CloseCode,
-    Hello,
-    Paired,
-    Refusal,
-    Refused,
-    Role,
-    Welcome,
-)
-from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.dial import connect
-from p2p_copy.transport.link import LinkBroken
+from p2p_copy.protocol.ranking import ranked
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transport.link import LINK_ERRORS
 from p2p_copy.transport.service_nursery import service_nursery
-from p2p_copy.transport.timeouts import within
 from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from p2p_copy.errors import P2PCopyError
     from p2p_copy.observer import Observer
-    from p2p_copy.transport.address import RelayAddress
+    from p2p_copy.peer.place import End, Place
+    from p2p_copy.protocol.rendezvous import Welcome
     from p2p_copy.transport.link import Link
-    from p2p_copy.transport.pacer import Pacer
-    from p2p_copy.transport.proxy_address import ProxyAddress
-
-_TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
-"""Refusals that may not come again. A room is unknown until its sender comes, and a restarted sender may come."""
-
-_End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
-
-
-@dataclass(eq=False)
-class _Connection:
-    """One connection that waits in the room, from its first packet to its last use.
-
-    Attributes:
-        scope: the cancel scope of its task.
-        link: set once this side is connected.
-        welcome: the relay's terms, set once the relay has accepted this side.
-        since: when the relay has accepted it.
-        paired: the other side has come.
-        end: the error that has ended it.
-        over: set when it is no longer used.
-
-    """
-
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    link: Link | None = None
-    welcome: Welcome | None = None
-    since: float = math.inf
-    paired: bool = False
-    end: _End | None = None
-    over: trio.Event = field(default_factory=trio.Event)
-
-    def cut(self) -> None:
-        """Cut the connection in any state."""
-        if self.link is not None:
-            self.link.abort()  # does nothing if it was closed
-        self.over.set()
-        self.scope.cancel()
-
-    @property
-    def replaced(self) -> bool:
-        """Whether the relay has replaced it by another connection of this client."""
-        return isinstance(self.end, LinkBroken) and self.end.close_code == CloseCode.REPLACED
 
 
 class Wait:
-    """One side's wait for the other: `seconds` from the first welcome on, however often this side connects."""
+    """One side's wait for the other: `seconds` from the first welcome on, however often this side connects.
 
-    def __init__(
-        self,
-        address: RelayAddress,
-        hello: Hello,
-        seconds: float,
-        observer: Observer,
-        *,
-        proxy: ProxyAddress | None = None,
-        ca_file: str | None = None,
-        pin: bytes | None = None,
-        pacer: Pacer | None = None,
-    ) -> None:
-        """Prepare to wait in the room of `hello`, with its role and claim; `pacer` keeps its data to a rate."""
-        self._address = address
-        self._hello = hello
+    Attributes:
+        has_choice: there are several relays.
+
+    """
+
+    def __init__(self, places: Sequence[Place], seconds: float, observer: Observer) -> None:
+        """Prepare to wait at `places`, one at each relay, all for the same room."""
+        hello = places[0].hello
+        by_address = {place.address.canonical: place for place in reversed(places)}
+        self._places = [by_address[address] for address in ranked(hello.room, by_address)]
+        self._listed = [place for place in places if place in self._places]  # in the order of the user
         self._seconds = seconds
         self._observer = observer
-        self._proxy = proxy
-        self._ca_file = ca_file
-        self._pin = pin
-        self._pacer = pacer
         self._until = math.inf
-        self._is_announced = False  # the observer is told once, not for each connection
-        self._connections: list[_Connection] = []  # the older one first
-        self._changed = trio.lowlevel.ParkingLot()  # for a change of any connection
+        self._connecting: set[Place] = set()  # the observer knows that this side connects there,
+        self._announced: set[Place] = set()  # or that it waits there
+        self._lost: dict[Place, End] = {}  # those that are not taken now, with the error of the last try
+        self._last: Place | None = None  # where the other side has come last
+        self._changed = trio.lowlevel.ParkingLot()
+        self.has_choice = len(self._places) > 1
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[tuple[Link, Welcome]]:
-        """Connect to the relay and wait for the other side; yield the link, and the relay's terms.
+        """Connect to the relays and wait for the other side; yield the link, and its relay's terms.
 
         On a normal exit the link is closed politely. After an exception, which is raised unchanged, the link is cut.
 
         Raises:
             RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
-                this side cannot wait there.
+                this side cannot wait at any relay.
             ProxyUnreachable, ProxyWantsLogin, ProxyForbids, NotAProxy: nor get there.
             PeerTimeout: the time is over.
-            RelayLost, LinkBroken, EndOfStream: the connection was lost.
+            RelayLost, LinkBroken, EndOfStream: the last connection was lost.
 
         """
-        self._connections = []
         async with service_nursery() as nursery:
             try:
-                connection = await self._paired(nursery)
-                assert connection.link is not None, "only a paired connection is returned"
-                assert connection.welcome is not None, "only a paired connection is returned"
-                # All other messages come from the other side from now on.
-                connection.link.sets_aside = _is_relays
-                yield connection.link, connection.welcome
-                await connection.link.aclose()
+                self._last = place = await self._first_ready(nursery)
+                assert place.ready is not None, "that is how it was chosen"
+                assert place.ready.link is not None, "it is paired"
+                assert place.welcome is not None, "it is paired"
+                self._observer.met_at(str(place.address))
+                yield place.ready.link, place.welcome
+                await place.ready.link.aclose()
             finally:
-                for each in self._connections:
-                    each.cut()  # one may have been paired just now, which shields its task from cancellation
+                for each in self._places:
+                    each.leave()
 
-    async def _paired(self, nursery: trio.Nursery) -> _Connection:
-        """Return the connection on which the other side has come; cut all others."""
-        if not self._is_announced:
-            self._observer.connecting(str(self._address), None if self._proxy is None else str(self._proxy))
-        connection = self._dial(nursery, self._hello)
-        while connection.welcome is None and connection.end is None:
-            await self._changed.park()
-        if connection.welcome is None:
-            assert connection.end is not None, "it is one or the other"
-            raise connection.end
-        self._announce(connection.welcome)
-        again = _next_redial(connection.welcome)
+    def put_off_last(self) -> None:
+        """Try other relays first the next time, and this one after a pause: its pairing has led to nothing."""
+        if self._last is not None:
+            self._last.put_off()
+
+    async def _first_ready(self, nursery: trio.Nursery) -> Place:
+        """Return the place where the other side is first; leave all others."""
+        self._plan()
         while True:
-            if paired := next((connection for connection in self._connections if connection.paired), None):
-                for other in self._connections:
-                    if other is not paired:
-                        other.cut()
-                return paired
+            if ready := next((place for place in self._places if place.ready is not None), None):
+                for other in self._places:
+                    if other is not ready:
+                        other.leave()
+                return ready
+            self._take_stock()
             now = trio.current_time()
             if now >= self._until:
+                where = " or ".join(str(place.address) for place in self._listed)
                 raise PeerTimeout(
-                    f"The other side did not connect to {self._address} within {duration(self._seconds)}. {HINT}"
+                    f"The other side did not connect to {where} within {duration(self._seconds)}. {HINT}"
                 )
-            connection = self._drop_spare(now)
-            alone = len(self._connections) == 1
-            if alone and now >= again and connection.welcome is not None:
-                features = (*self._hello.features, STILL_WAITING)
-                self._dial(nursery, replace(self._hello, features=features))
-                again = _next_redial(connection.welcome)
-                continue
-            redial = again if alone else self._connections[-1].since + limits.REDIAL_SETTLED
-            with trio.move_on_at(min(self._until, redial)):
+            for place in self._places:
+                if place.due <= now:
+                    self._take(place, nursery)
+            with trio.move_on_at(min(self._until, *(place.due for place in self._places))):
                 await self._changed.park()
 
-    def _announce(self, welcome: Welcome) -> None:
-        """Tell the observer, once, and begin to count the seconds."""
-        if self._is_announced:
-            return
-        self._is_announced = True
-        self._until = trio.current_time() + self._seconds
+    def _plan(self) -> None:
+        """Decide when to come to each place if none fails: in their order; to one that was put off, when it is due."""
+        now = trio.current_time()
+        self._lost.clear()
+        number = 0
+        for place in self._places:
+            place.clear()
+            place.is_put_off = now < place.due < math.inf
+            if not place.is_put_off:
+                place.due = now + number * limits.NEXT_RELAY_AFTER
+                number += 1
+
+    def _take(self, place: Place, nursery: trio.Nursery) -> None:
+        self._lost.pop(place, None)
+        if place not in self._connecting:
+            self._connecting.add(place)
+            self._observer.connecting(str(place.address), None if place.proxy is None else str(place.proxy))
+        hears_first = self.has_choice and place.hello.role is Role.SENDER
+        place.take(nursery, self._changed.unpark_all, hears_first=hears_first)
+
+    def _take_stock(self) -> None:
+        """Announce new places, and decide what to do about those that were lost.
+
+        Raises:
+            P2PCopyError, LinkBroken, EndOfStream: none is left.
+
+        """
+        for place in self._places:
+            if place.end is not None and place not in self._lost:
+                self._lose(place, place.end)
+            elif place.welcome is not None and place not in self._announced:
+                self._announce(place, place.welcome)
+
+    def _announce(self, place: Place, welcome: Welcome) -> None:
+        """Tell the observer, once for each place, and begin to count the seconds with the first one."""
+        self._announced.add(place)
+        self._until = min(self._until, trio.current_time() + self._seconds)
+        name = f" {place.address}" if self.has_choice else ""
         if welcome.notice:
-            self._observer.notice(f"The relay says: {welcome.notice}")
-        if terms := binding_terms(welcome, self._seconds):
+            self._observer.notice(f"The relay{name} says: {welcome.notice}")
+        if terms := binding_terms(welcome, self._seconds, name):
             self._observer.notice(terms)
-        self._observer.waiting(str(self._address), min(self._seconds, welcome.wait))
+        self._observer.waiting(str(place.address), min(self._seconds, welcome.wait))
 
-    def _drop_spare(self, now: float) -> _Connection:
-        """Cut the old or the new connection, if it is clear which is not needed; return the first of the rest."""
-        old, new = self._connections[0], self._connections[-1]
-        if old.end is not None and new.end is not None:
-            raise new.end if old.replaced else old.end
-        if new.end is not None:
-            self._connections.remove(new)
-        elif new is not old and (new.since if old.end else new.since + limits.REDIAL_SETTLED) <= now:
-            old.cut()
-            self._connections.remove(old)
-        return self._connections[0]
+    def _lose(self, place: Place, end: End) -> None:
+        """Decide when to try a place again that was lost, and let the next one be tried now.
 
-    def _dial(self, nursery: trio.Nursery, hello: Hello) -> _Connection:
-        connection = _Connection()
-        self._connections.append(connection)
-        nursery.start_soon(self._keep, connection, hello)
-        return connection
+        Raises:
+            P2PCopyError, LinkBroken, EndOfStream: none is left.
 
-    async def _keep(self, connection: _Connection, hello: Hello) -> None:
-        """Connect to the relay, wait in the room, and keep the connection until it is `over`."""
-        path = rendezvous.room_path(hello.room)
-        with connection.scope:
-            try:
-                most = protocol_limits.MAX_RECORD
-                async with connect(
-                    self._address,
-                    path,
-                    max_message=most,
-                    proxy=self._proxy,
-                    ca_file=self._ca_file,
-                    pin=self._pin,
-                    hint=rendezvous.room_hint(hello.room),
-                ) as link:
-                    connection.link = link
-                    connection.welcome = await introduce(link, hello, self._address)
-                    connection.since = trio.current_time()
-                    self._changed.unpark()
-                    if not isinstance(await _hear_relay(link), Paired):
-                        raise NotARelay(f"{self._address} does not speak like a p2p-copy relay.")
-                    connection.paired = True
-                    self._changed.unpark()
-                    if self._pacer is not None:
-                        link.limit_rate(self._pacer, sends=hello.role is Role.SENDER)
-                    with trio.CancelScope(shield=True):  # the goodbye needs a link
-                        await connection.over.wait()
-            except (P2PCopyError, LinkBroken, anyio.EndOfStream) as error:
-                connection.end = error
-        self._changed.unpark()
+        """
+        self._lost[place] = end
+        error = lost(end) if isinstance(end, LINK_ERRORS) else end
+        # A place at which the relay's own limit is over stays lost, and so does one where a login or a token is wrong.
+        if isinstance(error, NotTheRelay) or (error.transient and not isinstance(error, PeerTimeout)):
+            place.put_off()
+        if len(self._lost) == len(self._places):
+            raise self._failure() if self.has_choice else end
+        if isinstance(error, RelayError) and not place.replaced:
+            self._observer.notice(f"{place.address} is left out for now: {error}")
+        for following in self._places:
+            if following.is_untried:
+                following.due = -math.inf
+                break
+
+    def _failure(self) -> P2PCopyError:
+        """Return one error for all relays, of the kind that says most, or else of that of the first in the user's list.
+
+        It may pass if one of them may.
+        """
+        ends = [self._lost[place] for place in self._listed]
+        errors = [lost(end) if isinstance(end, LINK_ERRORS) else end for end in ends]
+        telling = [
+            next((error for error in errors if isinstance(error, kind)), None)
+            for kind in (PeerTimeout, RelayLost)
+        ]
+        chosen = next((error for error in telling if error is not None), errors[0])
+        lines = [f"\n- {place.address}: {error}" for place, error in zip(self._listed, errors, strict=True)]
+        failure = type(chosen)(f"None of the {len(errors)} relays can be used:{''.join(lines)}")
+        failure.transient = any(error.transient for error in errors)
+        return failure
 
 
-async def introduce(link: Link, hello: Hello, address: RelayAddress) -> Welcome:
-    """Send the hello, and return the welcome of the relay at this address. Both have the time of one connection
-    attempt.
+def binding_terms(welcome: Welcome, wait: float, name: str = "") -> str | None:
+    """Return a sentence with the relay's terms that limit a client which waits `wait` seconds; None without any.
 
-    Raises:
-        RelayRefused, RelayLost, NotARelay: there is none.
-        LinkBroken, EndOfStream: the connection was lost.
-
+    The `name` of the relay, behind a blank, says which of several it is.
     """
-    with within(transport_limits.CONNECT_TIMEOUT):
-        await link.send(rendezvous.encode(hello))
-        answer = await _hear_relay(link)
-        if isinstance(answer, Welcome):
-            return answer
-    raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
-
-
-def _next_redial(welcome: Welcome) -> float:
-    """Return when to dial again: at another time than other clients that came together with this one."""
-    seconds = max(
-        protocol_limits.REDIAL_AFTER if welcome.again is None else welcome.again,
-        protocol_limits.LEAST_REDIAL,
-    )
-    return trio.current_time() + seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
-
-
-def binding_terms(welcome: Welcome, wait: float) -> str | None:
-    """Return a sentence with the relay's terms that limit a client which waits `wait` seconds; None without any."""
     terms = []
     if welcome.rate is not None:
         terms.append(f"at most {amount(welcome.rate)}/s")
@@ -282,22 +215,4 @@ def binding_terms(welcome: Welcome, wait: float) -> str | None:
         terms.append(f"{amount(welcome.quota)} more with this token")
     if welcome.wait < wait:
         terms.append(f"waits at most {duration(welcome.wait)}")
-    return f"Relay {'limit' if len(terms) == 1 else 'limits'}: {', '.join(terms)}." if terms else None
-
-
-def _is_relays(text: str) -> bool:
-    return rendezvous.decode_flow_report(text) is not None
-
-
-async def _hear_relay(link: Link) -> Welcome | Paired:
-    text = await link.receive()
-    message = rendezvous.decode_answer(text)
-    if isinstance(message, Refused):
-        if message.code == Refusal.WAIT_OVER:
-            raise PeerTimeout(f"The other side did not connect within the time that the relay allows. {HINT}")
-        if message.code == Refusal.STOPPING:
-            raise RelayLost(STOPPING)
-        later = f" Try again in {message.retry_after} s." if message.retry_after else ""
-        transient = message.code in _TRANSIENT
-        raise RelayRefused(f"The relay refused: {message.reason}{later}", transient=transient)
-    return message
+    return f"Relay{name} {'limit' if len(terms) == 1 else 'limits'}: {', '.join(terms)}." if terms else None

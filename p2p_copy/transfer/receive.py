@@ -32,7 +32,7 @@ from p2p_copy.transport.pacer import Pacer
 from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
     from p2p_copy.files.state.store import State
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 async def receive(
     out: str | PathLike[str],
-    access: RelayAccess,
+    relays: Sequence[RelayAccess],
     code: Code | None,
     options: ReceiveOptions = ReceiveOptions(),
     *,
@@ -69,7 +69,7 @@ async def receive(
     Args:
         out: the directory; made if it does not exist. Or the text "-": standard output, for a sender of a stream or of
             one file.
-        access: which relay to use, with the token that it may want.
+        relays: which to use, at least one; both sides need one in common.
         code: the code that both sides share; None to resume with what `state` holds alone.
         options: how to receive. Group and others get no more permissions than the umask of this process allows, unless
             MODE or OWNER is preserved.
@@ -109,7 +109,7 @@ async def receive(
         pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
         connect_options = ConnectOptions(
             Role.RECEIVER,
-            access,
+            relays,
             code,
             options.wait,
             observer,

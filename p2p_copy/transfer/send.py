@@ -31,7 +31,7 @@ from p2p_copy.transport.pacer import Pacer
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from os import PathLike
 
     from p2p_copy.files.state.store import State
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 async def send(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
-    access: RelayAccess,
+    relays: Sequence[RelayAccess],
     code: Code | None,
     options: SendOptions = SendOptions(),
     *,
@@ -65,7 +65,7 @@ async def send(
     Args:
         paths: a file or directory of this machine, or several; their last components are the names at the receiver.
             Or the text "-" alone: what standard input brings, to its end.
-        access: which relay to use, with the token that it may want.
+        relays: which to use, at least one; both sides need one in common.
         code: the code that both sides share; None to resume with what `state` holds alone.
         options: how to send.
         state: what is saved of this transfer beyond this process; closed at the end, removed if all was delivered,
@@ -98,7 +98,7 @@ async def send(
         pacer = Pacer(options.limit_rate)
         connect_options = ConnectOptions(
             Role.SENDER,
-            access,
+            relays,
             code,
             options.wait,
             observer,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,6 +36,14 @@ class RelayAddress:
     def where(self) -> str:
         """Host and port, as in an address."""
         return host_and_port(self.host, self.port)
+
+    @property
+    def canonical(self) -> str:
+        """The address in the one form that all its spellings have: for comparing and hashing, not for people."""
+        host = self.host.lower().removesuffix(".")
+        with suppress(ValueError):  # it is a name
+            host = str(ipaddress.ip_address(host))
+        return str(replace(self, host=host))
 
     @property
     def host_header(self) -> str:

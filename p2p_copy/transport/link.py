@@ -201,15 +201,23 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: this side closed the link.
 
         """
+        await self.wait_for_message()
+        data, _, is_text = self._inbox.pop()
+        assert not isinstance(data, SplicedBytes), "only pieces are spliced"
+        return data.decode() if is_text else data
+
+    async def wait_for_message(self) -> None:
+        """Wait until `receive` need not wait. In all other respects this is `receive`."""
         while True:
             await self._wait_for_piece()
-            data, _, is_text = self._inbox.pop()
+            if self.sets_aside is None or not self._inbox.first.is_text:
+                return
+            data = self._inbox.first.data
             assert not isinstance(data, SplicedBytes), "only pieces are spliced"
-            if not is_text:
-                return data
             text = data.decode()
-            if self.sets_aside is None or not self.sets_aside(text):
-                return text
+            if not self.sets_aside(text):
+                return
+            self._inbox.pop()
             self.aside = text
 
     async def receive_pieces(self) -> list[Piece]:

@@ -219,6 +219,11 @@ class Inbox:
                 self.listening_since = math.inf
         return bool(self._pieces)
 
+    @property
+    def first(self) -> Piece:
+        """The piece that is taken next."""
+        return self._pieces[0]
+
     def pop(self) -> Piece:
         """Take the first piece."""
         piece = self._pieces.popleft()

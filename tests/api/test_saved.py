@@ -47,7 +47,7 @@ def test_a_transfer_is_listed_and_resumed_by_its_id(
                     await stop_half_way(first)
                 assert await receiver.saved(code=p2p.Code.generate()) == ()
                 (saved,) = await receiver.saved(code=code)
-                assert (saved.side, saved.relay, saved.paths) == ("receiver", relay, (str(out),))
+                assert (saved.side, saved.relays, saved.paths) == ("receiver", (relay,), (str(out),))
                 assert saved.met
                 assert saved.can_resume
                 assert not saved.running
@@ -102,7 +102,7 @@ def test_the_same_request_with_other_options_has_those(tree: Path, tmp_path: Pat
     other = p2p.Client("ws://127.0.0.1:10", state_dir=tmp_path / "states")
     (saved,) = (other.save_receive(tree, code=code, names="system"),)
     assert saved.id == first.id
-    assert saved.relay == "ws://127.0.0.1:10"
+    assert saved.relays == ("ws://127.0.0.1:10",)
     assert isinstance(saved.options, p2p.ReceiveOptions)
     assert saved.options.names is p2p.Names.SYSTEM
     assert other.saved() == (saved,)

@@ -208,7 +208,7 @@ async def spreads(relay: str, links: int) -> None:
                 full[self._role].set()
 
     async def side(role: Role) -> None:
-        partner = ConnectOptions(role, RelayAccess(relay), CODE, 10, Watcher(role), links)
+        partner = ConnectOptions(role, [RelayAccess(relay)], CODE, 10, Watcher(role), links)
         at = Meeting(keys.room_id(CODE.room), CODE.secret, claims[role])
         async with meet(partner, at, 10) as (bundle, _):
             bundle.spread(links)

@@ -214,7 +214,7 @@ async def test_a_relay_that_takes_nothing_of_the_key_exchange_is_not_waited_for_
     ours, theirs = lockstep_stream_pair()
     client = RawClient(theirs)
     meeting = Meeting("0" * 64, "a secret", "0" * 32)
-    options = ConnectOptions(RECEIVER, RelayAccess(""), None, 1, Observer())
+    options = ConnectOptions(RECEIVER, [RelayAccess("")], None, 1, Observer())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.upgrade)
         async with accept(ours, max_message=protocol_limits.MAX_RECORD) as (_, link):

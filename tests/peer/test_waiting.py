@@ -14,7 +14,8 @@ from trio.testing import MockClock
 
 from p2p_copy.errors import PeerTimeout, RelayUnreachable
 from p2p_copy.observer import Observer, Report
-from p2p_copy.peer import limits, waiting
+from p2p_copy.peer import limits, place, waiting
+from p2p_copy.peer.place import Place
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome, room_path
@@ -337,7 +338,7 @@ async def test_a_side_that_is_stopped_in_the_moment_of_pairing_ends(
 ) -> None:
     """The task that waits is cancelled when the one that reads from the relay has received `Paired` already."""
     scope = trio.CancelScope()
-    hear = waiting._hear_relay
+    hear = place._hear_relay
 
     async def hear_and_stop(link: Link) -> Welcome | Paired:
         said = await hear(link)
@@ -345,7 +346,7 @@ async def test_a_side_that_is_stopped_in_the_moment_of_pairing_ends(
             scope.cancel()
         return said
 
-    monkeypatch.setattr(waiting, "_hear_relay", hear_and_stop)
+    monkeypatch.setattr(place, "_hear_relay", hear_and_stop)
     async with balanced(1) as (balancer, ports):
         with trio.fail_after(PATIENT):
             async with At(ports[0], None).client(room_path(keys.room_id(CODE.room))) as other:
@@ -405,10 +406,12 @@ def test_it_dials_as_often_as_the_relay_says(
         finally:
             there -= 1
 
-    monkeypatch.setattr(waiting, "connect", connect)
+    monkeypatch.setattr(place, "connect", connect)
 
     async def test() -> None:
-        wait = waiting.Wait(RelayAddress(False, "relay", 1), Hello(Role.SENDER, "0" * 64), 3600, Observer())
+        wait = waiting.Wait(
+            [Place(RelayAddress(False, "relay", 1), Hello(Role.SENDER, "0" * 64))], 3600, Observer()
+        )
         with pytest.raises(PeerTimeout, match="within 1 h"):
             async with wait.joined():
                 raise AssertionError("the other side does not come")

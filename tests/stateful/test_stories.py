@@ -13,7 +13,7 @@ from hypothesis.stateful import invariant, rule
 
 from p2p_copy.errors import P2PCopyError, WrongCode
 from p2p_copy.observer import Report
-from p2p_copy.peer import waiting
+from p2p_copy.peer import place
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.transfer.tree import receiver
@@ -68,7 +68,7 @@ class Stories(Relay):
 
     def _begin(self) -> None:
         self.network = Network(self.on_the_way)
-        self.patch.setattr(waiting, "connect", self.network.connect)
+        self.patch.setattr(place, "connect", self.network.connect)
         self.processes = {role: Process(self.stage, self.world, role) for role in Role}
 
     # The two sides

@@ -69,7 +69,7 @@ class Attack:
         self.told = Told()
 
     async def receiver(self, relay: str, script: Script, *, holds: bool) -> None:
-        partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
+        partner = ConnectOptions(Role.RECEIVER, [RelayAccess(relay)], CODE, 10, Observer())
         try:
             with plain_errors():
                 async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):

@@ -66,7 +66,7 @@ class Attack:
     async def sender(self, relay: str, records: Sequence[Sequence[Message]]) -> None:
         try:
             with plain_errors():
-                partner = ConnectOptions(Role.SENDER, RelayAccess(relay), CODE, 10, Observer())
+                partner = ConnectOptions(Role.SENDER, [RelayAccess(relay)], CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link_, session):
                     session.say(Offer("attacker/1", 1, Preserved(sum(Preserved))))
                     await link_.send(session.record())

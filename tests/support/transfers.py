@@ -21,25 +21,27 @@ if TYPE_CHECKING:
 CODE = Code("lab", "a long passphrase")
 
 
-async def send(paths: Any, *, relay: str, code: Any, **given: Any) -> Report:
+async def send(paths: Any, *, relay: str | Sequence[str], code: Any, **given: Any) -> Report:
     """Send with all options as keyword arguments."""
-    access, options, more = _parted(relay, given)
-    return await sender.send(paths, access, code, SendOptions(**options), **more)
+    relays, options, more = _parted(relay, given)
+    return await sender.send(paths, relays, code, SendOptions(**options), **more)
 
 
-async def receive(out: Any, *, relay: str, code: Any, **given: Any) -> Report:
+async def receive(out: Any, *, relay: str | Sequence[str], code: Any, **given: Any) -> Report:
     """Receive with all options as keyword arguments."""
-    access, options, more = _parted(relay, given)
-    return await receiver.receive(out, access, code, ReceiveOptions(**options), **more)
+    relays, options, more = _parted(relay, given)
+    return await receiver.receive(out, relays, code, ReceiveOptions(**options), **more)
 
 
-def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, Any], dict[str, Any]]:
-    """Return the relay's access, the options, and the other arguments."""
+def _parted(
+    relay: str | Sequence[str], given: dict[str, Any]
+) -> tuple[list[RelayAccess], dict[str, Any], dict[str, Any]]:
+    """Return how to reach each relay, the options, and the other arguments."""
     options = dict(given)
     known = {
         name: options.pop(name) for name in ("ca_file", "token", "proxy", "variables") if name in options
     }
-    access = RelayAccess(relay, **known)
+    relays = [RelayAccess(url, **known) for url in ([relay] if isinstance(relay, str) else relay)]
     others = [
         name
         for name in (
@@ -56,7 +58,7 @@ def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, A
         )
         if name in options
     ]
-    return access, options, {name: options.pop(name) for name in others}
+    return relays, options, {name: options.pop(name) for name in others}
 
 
 @asynccontextmanager

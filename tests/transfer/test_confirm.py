@@ -316,7 +316,7 @@ async def test_only_a_sender_with_time_left_waits_on(
 
     monkeypatch.setattr(reconnect, "meet", met_at_once)
     memory = Resumption(None, 60)
-    partner = ConnectOptions(role, RelayAccess(""), CODE, wait, Observer())
+    partner = ConnectOptions(role, [RelayAccess("")], CODE, wait, Observer())
     if meetings == 1:
         with pytest.raises(Declined):
             await run_with_reconnect(partner, memory, story)
@@ -338,7 +338,7 @@ async def test_a_receiver_that_is_stopped_before_the_question_does_not_end_the_s
 
             nursery.start_soon(sender)
             with plain_errors():
-                partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
+                partner = ConnectOptions(Role.RECEIVER, [RelayAccess(relay)], CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):
                     await Conversation(link, session, Role.RECEIVER).part_ways(farewell(Declined()))
             report = await receive(str(tmp_path / "out"), **common)
@@ -365,7 +365,7 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
     monkeypatch.setattr(reconnect, "meet", met)
     monkeypatch.setattr(peer_limits, "RETURN_AFTER", (0.001, 0.01))
     await run_with_reconnect(
-        ConnectOptions(Role.SENDER, RelayAccess(""), CODE, 60, Observer()), Resumption(None, 60), story
+        ConnectOptions(Role.SENDER, [RelayAccess("")], CODE, 60, Observer()), Resumption(None, 60), story
     )
     assert meetings == 3
 
@@ -382,7 +382,7 @@ async def pretend(
     async def sender(relay: str) -> None:
         try:
             with plain_errors():
-                partner = ConnectOptions(Role.SENDER, RelayAccess(relay), CODE, 10, Observer())
+                partner = ConnectOptions(Role.SENDER, [RelayAccess(relay)], CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):
                     session.say(Offer("attacker/1"))
                     await link.send(session.record())

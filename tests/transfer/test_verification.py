@@ -184,7 +184,7 @@ async def test_a_man_in_the_middle_who_has_the_code_is_seen(tmp_path: Path, sour
     async with running_relay() as near, running_relay() as far:
 
         async def attack(relay: str, role: Role) -> None:
-            options = ConnectOptions(role, RelayAccess(relay), CODE, 10, Observer(), verifies=True)
+            options = ConnectOptions(role, [RelayAccess(relay)], CODE, 10, Observer(), verifies=True)
             async with meet(options, Resumption(None, 0).meeting(options), 10) as (_, session):
                 shown[role] = session.words
                 await trio.sleep_forever()

@@ -42,6 +42,22 @@ def test_other_text_is_refused_and_not_repeated(text: str) -> None:
     assert "passphrase" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("texts", "canonical"),
+    [
+        (
+            ("wss://relay.example", "WSS://Relay.Example:443/", "wss://relay.example./"),
+            "wss://relay.example:443",
+        ),
+        (("ws://bücher.example/a/", "ws://xn--bcher-kva.example:80/a"), "ws://xn--bcher-kva.example:80/a"),
+        (("wss://[2001:DB8::1]", "wss://[2001:db8:0:0::0.0.0.1]:443"), "wss://[2001:db8::1]:443"),
+        (("ws://127.0.0.1",), "ws://127.0.0.1:80"),
+    ],
+)
+def test_all_spellings_of_an_address_have_one_canonical_form(texts: tuple[str, ...], canonical: str) -> None:
+    assert {parse_address(text).canonical for text in texts} == {canonical}
+
+
 def test_the_host_header_has_the_port_unless_it_is_the_scheme_s_own() -> None:
     for text, header in (
         ("ws://x", "x"),

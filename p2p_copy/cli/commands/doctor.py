@@ -15,13 +15,15 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.doctor.examination import Subject, examine, label
 from p2p_copy.doctor.finding import Verdict
 from p2p_copy.errors import UsageError
-from p2p_copy.options import RelayAccess
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from p2p_copy.cli.options.client import AccessArguments
     from p2p_copy.cli.ui.json_lines import JsonLines
     from p2p_copy.doctor.finding import Check, Finding
     from p2p_copy.errors import P2PCopyError
+    from p2p_copy.options import RelayAccess
 
 _COLOURS: Final = {Verdict.GOOD: 32, Verdict.WARNING: 33, Verdict.WRONG: 31, Verdict.NOT_TRIED: 2}
 """How each verdict is shown at a terminal (SGR): green, yellow, red, faint."""
@@ -32,7 +34,13 @@ _CHECK: Final = 13
 
 
 def doctor(
-    server: str | None, access: AccessArguments, *, out: str, idle: float, json: bool, state_dir: str | None
+    servers: Sequence[str],
+    access: AccessArguments,
+    *,
+    out: str,
+    idle: float,
+    json: bool,
+    state_dir: str | None,
 ) -> int:
     """Examine the way to a relay and this machine; return the exit code of the first thing that is wrong, or 0.
 
@@ -42,7 +50,7 @@ def doctor(
     """
     terminal = Terminal.standard(quiet=json)
     subject = Subject(
-        _access(server, access, terminal), idle, out, saved_transfers.directory(state_dir, terminal)
+        _access(servers, access, terminal), idle, out, saved_transfers.directory(state_dir, terminal)
     )
     findings: list[Finding] = []
     lines = _started(terminal) if json else None
@@ -75,17 +83,20 @@ def doctor(
     return code
 
 
-def _access(server: str | None, access: AccessArguments, terminal: Terminal) -> RelayAccess | P2PCopyError:
+def _access(
+    servers: Sequence[str], access: AccessArguments, terminal: Terminal
+) -> RelayAccess | P2PCopyError:
     """Return how to reach the relay; without a relay the error that says so, since this machine can be examined."""
-    token = inputs.access_token(access.token_file)
     try:
-        relay = inputs.relay_of(None, server)
+        relays = inputs.relays_of(None, servers)
     except UsageError as error:
-        if server:
+        if servers:
             raise
+        inputs.access_token(access.token_file)  # a wrong one is an error all the same
         return error
-    proxy = inputs.proxy_for(relay, access.proxy, terminal)
-    return RelayAccess(relay, access.ca_file, token, proxy, os.environ, access.pin)
+    if len(relays) > 1:
+        terminal.say(f"Of {len(relays)} relays only {relays[0]} is examined. --server names another one.")
+    return inputs.access_to(relays, access, terminal)[0]
 
 
 def _show(finding: Finding, terminal: Terminal) -> None:

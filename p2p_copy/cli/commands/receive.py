@@ -32,15 +32,14 @@ def receive(
     """
     terminal = open_terminal(client)
     named = receive_words(words)
-    relay = inputs.relay_of(named.relay, transfer.server)
+    relays = inputs.relays_of(named.relay, transfer.server)
     inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
     # Not for a generated code, which is of use to others for one transfer only; an own code may be used again.
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
-    token = inputs.access_token(client.token_file)
-    proxy = inputs.proxy_for(relay, client.proxy, terminal)
+    access = inputs.access_to(relays, client, terminal)
     if receiving.out == STANDARD and client.json:
         raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
     if receiving.checksum and receiving.on_conflict is not Conflict.UPDATE:
@@ -95,8 +94,7 @@ def receive(
         display = open_display(terminal, client, None, sends=False)
         display.start(None)
         yes_no = yes_no_at(terminal, display)
-        access = AsyncClient(relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy)
-        opened = access.open_receive(
+        opened = AsyncClient(access).open_receive(
             Standard.OUTPUT if receiving.out == STANDARD else receiving.out,
             code=code,
             accept=accept_with(yes_no),
@@ -124,7 +122,7 @@ def receive(
     if receiving.out == STANDARD:  # what was written to it is lost with this process, so it cannot be resumed
         return run_unsaved(lambda yes_no: None)
     state_dir = saved_transfers.directory(client.state_dir, terminal)
-    saving = Client(relay, pin=client.pin, state_dir=state_dir)
+    saving = Client(access, state_dir=state_dir)
     saved = saved_transfers.begin(
         saving,
         lambda: saving.save_receive(receiving.out, code=code, verify=transfer.verify, **options),
@@ -133,15 +131,12 @@ def receive(
     )
     if saved is None:
         return run_unsaved(question)
-    access = AsyncClient(
-        relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
-    )
     display = open_display(terminal, client, saved.id, sends=False)
     display.start(None)
     yes_no = yes_no_at(terminal, display)
     return saved_transfers.run_saved(
         saved,
-        access,
+        AsyncClient(access, state_dir=state_dir),
         client,
         display,
         terminal,

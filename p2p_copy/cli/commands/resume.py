@@ -39,21 +39,11 @@ def resume(given: str | None, client: ClientArguments) -> int:
         else:
             _list(unfinished, [each.id for each in all_saved if each.side is None], terminal)
         return 0
-    token = inputs.access_token(client.token_file)
     saved = saved_transfers.find(all_saved, given)
-    proxy = None
-    if saved.relay:  # a transfer that cannot be read has none, and is refused below
-        inputs.refuse_needless_tls_options(saved.relay)
-        proxy = inputs.proxy_for(saved.relay, client.proxy, terminal)
+    if saved.relays:  # a transfer that cannot be read has none, and is refused below
+        inputs.refuse_needless_tls_options(saved.relays)
+    access = inputs.access_to(saved.relays, client, terminal)
     inputs.check_that_words_can_be_compared(terminal, wanted=saved.verify)
-    access = AsyncClient(
-        saved.relay or None,
-        token=token,
-        ca_file=client.ca_file,
-        pin=client.pin,
-        proxy=proxy,
-        state_dir=state_dir,
-    )
     sends = saved.side == "sender"
     display = open_display(terminal, client, saved.id, sends=sends)
     announcement = None
@@ -65,7 +55,7 @@ def resume(given: str | None, client: ClientArguments) -> int:
     yes_no = yes_no_at(terminal, display)
     return saved_transfers.run_saved(
         saved,
-        access,
+        AsyncClient(access, state_dir=state_dir),
         client,
         display,
         terminal,
@@ -92,7 +82,7 @@ def _list_as_json(unfinished: Sequence[SavedTransfer], terminal: Terminal) -> No
     lines.write(Started(program=FULL_NAME, command="resume"))
     for each in unfinished:
         command: Literal["send", "receive"] = "send" if each.side == "sender" else "receive"
-        about = each.id, each.began, command, each.paths, each.relay, each.running, each.size, each.total
+        about = each.id, each.began, command, each.paths, each.relays, each.running, each.size, each.total
         lines.write(Unfinished(*about))
 
 

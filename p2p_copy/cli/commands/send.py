@@ -52,7 +52,7 @@ def send(
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
-    relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
+    relays = () if serve else inputs.relays_of(word.relay, transfer.server)
     inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
     sharing = Sharing(terminal, sending, json=client.json) if sending.qr or sending.copy else None
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
@@ -65,8 +65,7 @@ def send(
                 "'-' is standard input, and is sent alone. A file of that name is written as ./-"
             )
         inputs.reserve_standard_input(transfer, client, terminal)
-    token = None if serve else inputs.access_token(client.token_file)
-    proxy = DIRECT if serve else inputs.proxy_for(relay, client.proxy, terminal)
+    access = () if serve else inputs.access_to(relays, client, terminal)
     options: SendKeywords = {
         "symlinks": sending.symlinks,
         "name": sending.name,
@@ -80,15 +79,15 @@ def send(
         "limit_rate": client.limit_rate,
     }
 
-    def opened(access: AsyncClient, code: Code, rooms: Rooms | None) -> AbstractAsyncContextManager[Transfer]:
+    def opened(via: AsyncClient, code: Code, rooms: Rooms | None) -> AbstractAsyncContextManager[Transfer]:
         if pipe:
-            return access.open_send_stream(Standard.INPUT, code=code, rooms=rooms, **options)
+            return via.open_send_stream(Standard.INPUT, code=code, rooms=rooms, **options)
         verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
-        return access.open_send(word.paths, code=code, verify=verify, rooms=rooms, **options)
+        return via.open_send(word.paths, code=code, verify=verify, rooms=rooms, **options)
 
     if not serve and not pipe:  # relay and standard input end with this process, so it could not be resumed
         state_dir = saved_transfers.directory(client.state_dir, terminal)
-        saving = Client(relay, pin=client.pin, state_dir=state_dir)
+        saving = Client(access, state_dir=state_dir)
         saved = saved_transfers.begin(
             saving,
             lambda: saving.save_send(
@@ -98,9 +97,6 @@ def send(
             terminal,
         )
         if saved is not None:
-            access = AsyncClient(
-                relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
-            )
             display = open_display(terminal, client, saved.id, sends=True)
             announcement = announcement_of(saved, chosen)
             known = chosen or saved.code
@@ -110,7 +106,13 @@ def send(
             display.start(announcement)
             verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
             return saved_transfers.run_saved(
-                saved, access, client, display, terminal, code=chosen, verify=verify
+                saved,
+                AsyncClient(access, state_dir=state_dir),
+                client,
+                display,
+                terminal,
+                code=chosen,
+                verify=verify,
             )
     display = open_display(terminal, client, None, sends=True)
     code = chosen or Code.generate(words=sending.code_words or CODE_WORDS)
@@ -119,19 +121,18 @@ def send(
         sharing.copy(code.text)
     picture = "" if sharing is None else sharing.picture(code.text)
 
-    def announce(address: str) -> None:
+    def announce(*addresses: str) -> None:
         new = None if chosen is not None else code.text
-        words = _receiver_command(address, sending.preserve)
+        words = _receiver_command(addresses, sending.preserve)
         if serve:
-            terminal.say(f"Listening for the receiver at {address}.")
+            terminal.say(f"Listening for the receiver at {addresses[0]}.")
         display.start(Announcement(new, words, is_vital=bool(serve) or chosen is None, picture=picture))
 
     if serve:
         serving = _through_own_relay(binds, opened, code, announce, client.ca_file)
         return run_transfer(serving, display, client.deadline, resume_id=None)
-    announce(relay)
-    access = AsyncClient(relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy)
-    return run_transfer(opened(access, code, None), display, client.deadline, resume_id=None)
+    announce(*relays)
+    return run_transfer(opened(AsyncClient(access), code, None), display, client.deadline, resume_id=None)
 
 
 def announcement_of(saved: SavedTransfer, chosen: Code | None = None) -> Announcement | None:
@@ -142,7 +143,7 @@ def announcement_of(saved: SavedTransfer, chosen: Code | None = None) -> Announc
     if saved.met or saved.options is None or (chosen is None and saved.code is None):
         return None
     new = saved.code.text if chosen is None and saved.code is not None else None
-    words = _receiver_command(saved.relay, saved.options.preserve)
+    words = _receiver_command(saved.relays, saved.options.preserve)
     return Announcement(new, words, is_vital=new is not None)
 
 
@@ -178,10 +179,11 @@ def _binds(serve: str) -> list[tuple[str, int]]:
     return [bind]
 
 
-def _receiver_command(relay: str, preserve: Sequence[Preserve]) -> tuple[str, ...]:
+def _receiver_command(relays: Sequence[str], preserve: Sequence[Preserve]) -> tuple[str, ...]:
     """Return the words of the command for the other machine, without the code: it asks for it.
 
     As an argument it would be in the list of processes of the other machine.
     """
     kept = ("--preserve", ",".join(one.value for one in preserve)) if preserve else ()
-    return ("p2p-copy", "receive", "--server", relay, *kept)
+    servers = (word for relay in relays for word in ("--server", relay))
+    return ("p2p-copy", "receive", *servers, *kept)

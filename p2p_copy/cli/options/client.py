@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - cyclopts looks at the types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
@@ -92,6 +93,19 @@ def _proxy_of(_type: object, tokens: Sequence[Any]) -> GivenProxy:
     return GivenProxy(token.value, is_default=token.source != "cli")
 
 
+class OfRelays(NamedTuple):
+    """What the configuration file has for each of several relays alone: by the relay's URL, values by their keys."""
+
+    tables: Mapping[str, Mapping[str, str]]
+
+
+NOTHING_OF_RELAYS: Final = OfRelays({})
+
+
+def _no_option(_type: object, _tokens: object) -> OfRelays:
+    raise ValueError("it is no option")
+
+
 AUTO_LINKS: Final = 0
 """Means `auto` in place of a number of links."""
 
@@ -144,17 +158,20 @@ ConfigPath = Annotated[
 ]
 """The option that names the configuration file."""
 
-ServerName = Annotated[
-    str | None,
+ServerNames = Annotated[
+    tuple[str, ...],
     RELAY,
     Parameter(
         completer=relay_names,
         env_var=SERVER_VARIABLE,
         metavar="URL|NAME",
-        help="The relay: wss://HOST:PORT, ws:// for one without TLS, or its name in the configuration file.",
+        negative="",
+        show_default=False,
+        help="The relay: wss://HOST:PORT, ws:// for one without TLS, or its name in the configuration file. May be "
+        "repeated: both sides use the same one of those that work.",
     ),
 ]
-"""The option that names the relay."""
+"""The option that names the relays."""
 
 
 @Parameter(name="*")
@@ -162,7 +179,7 @@ ServerName = Annotated[
 class TransferArguments:
     """What to transfer. This is fixed when a transfer begins, so `resume` has none of these options."""
 
-    server: ServerName = None
+    server: ServerNames = ()
     code: Annotated[
         str | None,
         CODE,
@@ -253,6 +270,9 @@ class AccessArguments:
             f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
+    of_relays: Annotated[
+        OfRelays, RELAY, Parameter(converter=_no_option, n_tokens=1, accepts_keys=False, show=False)
+    ] = NOTHING_OF_RELAYS  # the configuration file alone sets it
 
 
 @Parameter(name="*")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import escape, pasted
 from p2p_copy.cli.options.arguments import is_url
-from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE, OfRelays
 from p2p_copy.cli.options.config_file import CLIENTS, LIKE, RELAYS, SHARED, meant, read
 from p2p_copy.cli.options.groups import RELAY
 from p2p_copy.errors import UsageError
 from p2p_copy.options import STATE_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cyclopts import App
     from cyclopts.argument import Argument, ArgumentCollection
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 _OPTION: Final = "--config"
 _NOT_OF_ONE_RELAY: Final = {"server", "serve", "links"}
 """Options under the heading of relays that a relay's own table cannot have."""
-_NO_KEYS: Final = {"config", "json"}
-"""Options that stand on the command line only: who runs a command has to know in which form its output comes."""
+_OF_ALL: Final = "limit-rate"
+"""An option that a relay's own table can have, and that concerns the whole transfer: the smallest of several counts."""
+_NO_KEYS: Final = {"config", "json", "of-relays"}
+"""Options that no file has. Of the first two, who runs a command has to know in which form its output comes."""
 _CODE_KEYS: Final = {"code", "code-file"}
 _VARIABLES: Final = {"token-file": TOKEN_VARIABLE, "state-dir": STATE_VARIABLE}
 """Variables that come before the file, and are read by the commands themselves."""
@@ -48,11 +50,15 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     (command,) = commands
     file = read(_first_value(by_name[_OPTION]))
     options = {name.removeprefix("--") for name in by_name if name.startswith("--")} - _NO_KEYS
-    of_relays = {
-        name.removeprefix("--")
-        for name, argument in by_name.items()
-        if RELAY.group == argument.parameter.group
-    } - _NOT_OF_ONE_RELAY
+    of_relays = (
+        {
+            name.removeprefix("--")
+            for name, argument in by_name.items()
+            if RELAY.group == argument.parameter.group
+        }
+        - _NOT_OF_ONE_RELAY
+        - _NO_KEYS
+    )
     named = LIKE.get(command, command)
     own: Table = file.content.get(named, {})
     if named == command:
@@ -62,18 +68,28 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     is_client = named in CLIENTS
     top: Table = {key: file.content[key] for key in SHARED if key in file.content and key in options}
     layers = [(f"[{named}]", own), ("", top if is_client else {})]
-    if is_client and (name := file.relay(_server(by_name, top | own, file))) is not None:
-        table = file.relays[name]
-        layers.insert(0, (f"[{RELAYS}.{name}]", {key: table[key] for key in table if key in of_relays}))
     left_out = {key for key, variable in _VARIABLES.items() if os.environ.get(variable)}
     if _has_code(by_name):
         left_out |= _CODE_KEYS
+    if is_client:
+        servers = _servers(by_name, top | own, file)
+        names = [name for server in servers if (name := file.relay(server)) is not None]
+        if len(servers) > 1:
+            if _OF_ALL in of_relays:
+                layers.insert(0, _smallest_rate(file, names))
+            given = {name.removeprefix("--") for name, argument in by_name.items() if argument.tokens}
+            _set_own(by_name, file, names, of_relays - given - left_out - {_OF_ALL})
+        elif names:
+            table = file.relays[names[0]]
+            layers.insert(
+                0, (f"[{RELAYS}.{names[0]}]", {key: table[key] for key in table if key in of_relays})
+            )
     for label, table in layers:
         if values := {key: _expanded(by_name, key, table[key]) for key in table if key not in left_out}:
             from cyclopts.config import Dict
 
             Dict({command: values}, source=f"{file.path} {label}".rstrip())(app, commands, arguments)
-    _set_url(by_name.get("--server"), file)
+    _set_urls(by_name.get("--server"), file)
 
 
 def _check(file: ConfigFile, command: str, options: set[str], of_relays: set[str]) -> None:
@@ -96,20 +112,57 @@ def _first_value(argument: Argument | None) -> str:
     return argument.tokens[0].value if argument is not None and argument.tokens else ""
 
 
-def _server(by_name: Mapping[str, Argument], defaults: Table, file: ConfigFile) -> str:
-    """Return what names the relay of this command line: a URL, or a relay's name; empty if nothing does."""
+def _servers(by_name: Mapping[str, Argument], defaults: Table, file: ConfigFile) -> list[str]:
+    """Return what names the relays of this command line: URLs, and relays' names."""
     if "--serve" in by_name and (by_name["--serve"].tokens or "serve" in defaults):
-        return ""
-    if "--server" not in by_name:  # of `resume`, the transfer knows its relay
+        return []
+    if "--server" not in by_name:  # of `resume`, the transfer knows its relays
         id_, state_dir = _first_value(by_name.get("ID")), _first_value(by_name.get("--state-dir"))
         if not id_ or not file.relays:
-            return ""
-        from p2p_copy.cli.saved_transfers import relay_of
+            return []
+        from p2p_copy.cli.saved_transfers import relays_of
 
-        return relay_of(id_, state_dir or str(defaults.get("state-dir", "")))
+        return list(relays_of(id_, state_dir or str(defaults.get("state-dir", ""))))
     word = _first_value(by_name.get("PATH") or by_name.get("CODE"))
-    server = word if is_url(word) else _first_value(by_name["--server"]) or defaults.get("server", "")
-    return pasted.value(server) if isinstance(server, str) else ""
+    if is_url(word):
+        return [pasted.value(word)]
+    default = defaults.get("server", "")
+    values = [token.value for token in by_name["--server"].tokens] or (
+        [default] if isinstance(default, str) else default
+    )
+    return [word for value in values for word in _words(value)]
+
+
+def _words(text: str) -> list[str]:
+    """Return the relays that a text names, with commas or blanks between them."""
+    return pasted.value(text).replace(",", " ").split()
+
+
+def _smallest_rate(file: ConfigFile, names: Sequence[str]) -> tuple[str, Table]:
+    """Return the smallest limit of the rate that the tables of these relays have, and where it stands, as a layer."""
+    rates = [(file.relays[name][_OF_ALL], name) for name in names if _OF_ALL in file.relays[name]]
+    if not rates:
+        return "", {}
+    from p2p_copy.units import parse_rate
+
+    rate, name = min(rates, key=lambda each: parse_rate(str(each[0])))
+    return f"[{RELAYS}.{name}]", {_OF_ALL: rate}
+
+
+def _set_own(by_name: Mapping[str, Argument], file: ConfigFile, names: Sequence[str], keys: set[str]) -> None:
+    """Hand over what each of several relays has alone, but for options that have a value already."""
+    tables = {
+        file.relays[name]["url"]: {
+            key: str(_expanded(by_name, key, value))
+            for key, value in file.relays[name].items()
+            if key in keys
+        }
+        for name in names
+    }
+    from cyclopts.token import Token
+
+    own = Token(source=f"{file.path} [{RELAYS}]", implicit_value=OfRelays(tables))
+    by_name["--of-relays"].append(own)
 
 
 def _expanded(by_name: Mapping[str, Argument], key: str, value: Any) -> Any:
@@ -118,14 +171,13 @@ def _expanded(by_name: Mapping[str, Argument], key: str, value: Any) -> Any:
     return os.path.expanduser(value) if is_path else value
 
 
-def _set_url(server: Argument | None, file: ConfigFile) -> None:
-    """Put the URL of a relay in place of its name."""
+def _set_urls(server: Argument | None, file: ConfigFile) -> None:
+    """Make a token of each relay that is named, with its URL in place of its name."""
     if server is not None:
         server.tokens = [
-            token.evolve(value=file.relays[name]["url"])
-            if (name := pasted.value(token.value)) in file.relays
-            else token
+            token.evolve(value=file.relays[word]["url"] if word in file.relays else word)
             for token in server.tokens
+            for word in _words(token.value)
         ]
 
 

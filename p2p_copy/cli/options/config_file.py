@@ -1,6 +1,6 @@
 """Reads the configuration file: TOML, a table for each command and each named relay, and shared keys at the top.
 
-    server = "work"                        # a relay below, or a URL; also: ca-file, pin, proxy, token-file
+    server = "work"                        # a relay below, or a URL, or a list; also: ca-file, pin, proxy, token-file
     [relay.work]
     url = "wss://relay.example:443"
     token-file = "~/.config/p2p-copy/token"
@@ -94,8 +94,9 @@ def read(named: str = "") -> ConfigFile:
         known = (*COMMANDS, RELAYS, *SHARED)
         if key not in known:
             raise UsageError(f"{path}: unknown key: {escape(key)}.{meant(key, known)}")
-        if not isinstance(value, str if key in SHARED else dict):
-            raise UsageError(f"{path}: {key} must be {'a text' if key in SHARED else 'a table'}.")
+        if key not in SHARED and not isinstance(value, dict):
+            raise UsageError(f"{path}: {key} must be a table.")
+    _check_texts(path, "", content or {})
     for command in COMMANDS:
         _check_texts(path, f"[{command}]", (content or {}).get(command, {}))
     for name, table in (content or {}).get(RELAYS, {}).items():
@@ -107,9 +108,19 @@ def read(named: str = "") -> ConfigFile:
 
 
 def _check_texts(path: str, label: str, table: Table) -> None:
+    where = f" in {label}" if label else ""
     for key in _TEXTS:
-        if not isinstance(table.get(key, ""), str):
-            raise UsageError(f"{path}: {key} in {label} must be a text.")
+        value = table.get(key, "")
+        if (
+            key == "server"
+            and isinstance(value, list)
+            and value
+            and all(isinstance(each, str) for each in value)
+        ):
+            continue
+        if not isinstance(value, str):
+            what = "a text, or a list of texts" if key == "server" else "a text"
+            raise UsageError(f"{path}: {key}{where} must be {what}.")
 
 
 def default_path() -> str:

@@ -13,10 +13,10 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import Code, CodeTypo, pasted
+from p2p_copy import Code, CodeTypo, RelayAccess, pasted
 from p2p_copy.cli import limits
 from p2p_copy.cli.options.arguments import STANDARD
-from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE, GivenProxy
 from p2p_copy.cli.ui import code_line
 from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
@@ -24,33 +24,36 @@ from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.proxy_address import DIRECT, named_proxy, parse_proxy
 
 if TYPE_CHECKING:
-    from p2p_copy.cli.options.client import ClientArguments, GivenProxy, TransferArguments
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.options.client import AccessArguments, ClientArguments, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
 
 _MOST_READ: Final = 4096
 """Bytes of a code or token file that are read: enough for one line in any encoding."""
 
 
-def relay_of(word: str | None, option: str | None) -> str:
-    """Return the relay's address: the first word of the command line, else the option.
+def relays_of(word: str | None, options: Sequence[str]) -> tuple[str, ...]:
+    """Return the relays' addresses: the first word of the command line, else the options, each once.
 
     Raises:
-        UsageError: there is none, or it is no address of a relay.
+        UsageError: there is none, or one is no address of a relay.
 
     """
-    address = pasted.value(word or option or "")
-    if not address:
+    addresses = tuple(dict.fromkeys(filter(None, map(pasted.value, (word,) if word else options))))
+    if not addresses:
         raise UsageError(
             f"Which relay? Name it with --server wss://HOST:443, in the environment ({SERVER_VARIABLE}) or "
             "in the configuration file (server = ...). Without one, p2p-copy send --serve is its own relay."
         )
-    parse_address(address)
-    refuse_needless_tls_options(address)
-    return address
+    for address in addresses:
+        parse_address(address)
+    refuse_needless_tls_options(addresses)
+    return addresses
 
 
-def refuse_needless_tls_options(relay: str) -> None:
-    """Refuse `--ca-file` and `--pin` if the relay is reached without TLS. Defaults of the configuration are ignored.
+def refuse_needless_tls_options(relays: Sequence[str]) -> None:
+    """Refuse `--ca-file` and `--pin` if all relays are reached without TLS. Defaults of the configuration are ignored.
 
     Raises:
         UsageError: the command line of this process has the option.
@@ -58,27 +61,65 @@ def refuse_needless_tls_options(relay: str) -> None:
     """
     words = itertools.takewhile(lambda word: word != "--", sys.argv[1:])
     given = [option for word in words if (option := word.split("=")[0]) in ("--ca-file", "--pin")]
-    if given and relay.lower().startswith("ws://"):
+    if given and not any(map(_has_tls, relays)):
         raise UsageError(f"{given[0]} has no effect here: with ws:// there is no certificate. Leave it out.")
 
 
-def proxy_for(relay: str, given: GivenProxy | None, terminal: Terminal) -> str | None:
+def _has_tls(relay: str) -> bool:
+    return not relay.lower().startswith("ws://")
+
+
+def access_to(relays: Sequence[str], client: AccessArguments, terminal: Terminal) -> tuple[RelayAccess, ...]:
+    """Return how to reach each relay: as the options say, and of several each as its own table says.
+
+    Raises:
+        UsageError: a token or a proxy cannot be used.
+
+    """
+    token = access_token(client.token_file)
+    if client.proxy is not None and not client.proxy.is_default:
+        _warn_of_password(client.proxy.text, terminal)
+    return tuple(_access(relay, client, token, is_only=len(relays) == 1) for relay in relays)
+
+
+def _access(relay: str, client: AccessArguments, token: str | None, *, is_only: bool) -> RelayAccess:
+    own = client.of_relays.tables.get(relay, {})
+    given = GivenProxy(own["proxy"], is_default=True) if "proxy" in own else client.proxy
+    pin = own.get("pin", client.pin)
+    return RelayAccess(
+        relay,
+        ca_file=own.get("ca-file", client.ca_file),
+        token=access_token(own["token-file"]) if "token-file" in own else token,
+        proxy=_proxy_for(relay, given),
+        variables=os.environ,
+        pin=pin if is_only or _has_tls(relay) else None,  # one of several is for those that have a key
+    )
+
+
+def _warn_of_password(proxy: str, terminal: Terminal) -> None:
+    """Tell the user if the argument has a password, which others can read.
+
+    Raises:
+        UsageError: the proxy's address has the wrong form.
+
+    """
+    named = parse_proxy(proxy)
+    if named is not None and named.password:
+        terminal.say(
+            "The proxy's password is an argument, so other users of this machine can read it. Better name "
+            "the proxy in the environment (HTTPS_PROXY) or in the configuration file (proxy = ...)."
+        )
+
+
+def _proxy_for(relay: str, given: GivenProxy | None) -> str | None:
     """Return the proxy for a client of this relay: one for `--proxy`, or for the configuration file if the environment
     names none; None if the client is to ask the environment.
-
-    A user is told if the argument has a password, which others can read.
 
     Raises:
         UsageError: the proxy's address has the wrong form.
 
     """
     if given is not None and not given.is_default:
-        proxy = parse_proxy(given.text)
-        if proxy is not None and proxy.password:
-            terminal.say(
-                "The proxy's password is an argument, so other users of this machine can read it. Better name "
-                "the proxy in the environment (HTTPS_PROXY) or in the configuration file (proxy = ...)."
-            )
         return given.text
     default = "" if given is None else given.text
     named = named_proxy(parse_address(relay), os.environ, default)

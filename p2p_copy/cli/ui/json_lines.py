@@ -163,7 +163,7 @@ class Unfinished:
         began: when it began, in seconds since 1970.
         command: what began it; null for a program.
         paths: what is sent, or the directory that is written into.
-        relay: the relay's address; null for a program.
+        relays: the relays' addresses.
         running: whether another process is at it now.
         size: bytes that the receiver had when this was last saved.
         total: bytes of the whole transfer; null if they were not counted yet.
@@ -174,7 +174,7 @@ class Unfinished:
     began: float
     command: Literal["send", "receive"] | None
     paths: tuple[str, ...]
-    relay: str | None
+    relays: tuple[str, ...]
     running: bool
     size: int
     total: int | None

@@ -60,6 +60,8 @@ class Progress:
         self._since: float | None = None  # when it was first drawn
         self._is_stalled = False
         self._relay = self._until = ""
+        self._relays: set[str] = set()  # all that this side has tried
+        self._met_at = ""
         self._loss: events.Reconnecting | None = None  # until both sides have met again
         self._is_resumed = False  # the user is to be told how much is there already
         self._progress = events.Progress()
@@ -130,6 +132,10 @@ class Progress:
             self._terminal.say(sentence)
 
     def _connect(self, relay: str) -> None:
+        self._relays.add(relay)
+        if self._phase is Phase.WAITING:  # at another one already
+            self._terminal.detail(f"Connecting to {relay}.")
+            return
         self._relay = relay
         if self._loss is None:  # a try to reconnect is no news: the live line has its time
             self._begin(Phase.CONNECTING, f"Connecting to {relay}.")
@@ -143,7 +149,12 @@ class Progress:
         if self._picture:
             self._terminal.error(self._picture)
         self._announcement = self._picture = ""
-        self._relay, self._until = relay.rpartition("://")[2], _time_of_day(seconds)
+        host = _host(relay)
+        if self._phase is Phase.WAITING:
+            self._relay = f"{self._relay}, {host}"
+            self._terminal.detail(f"Waiting at {host}, too.")
+            return
+        self._relay, self._until = host, _time_of_day(seconds)
         self._begin(Phase.WAITING, f"Waiting for the {self._peer} at {self._relay} until {self._until}.")
 
     def _pair(self, paired: events.Paired) -> None:
@@ -155,8 +166,11 @@ class Progress:
             self._is_vital = False
             self._terminal.forgive_lost_results()
         words = " ".join(paired.words)
-        met = f"Connected; the codes match. Both sides show: {words}."
-        self._terminal.say("Reconnected." if self._loss else met)
+        relay = _host(escape(paired.relay))
+        through = f" through {relay}" if len(self._relays) > 1 and relay != self._met_at else ""
+        self._met_at = relay
+        met = f"Connected{through}; the codes match. Both sides show: {words}."
+        self._terminal.say(f"Reconnected{through}." if self._loss else met)
         self._loss = self._last_plain = None
         self._begin(Phase.MOVING)
         if paired.peer_verifies:
@@ -321,6 +335,10 @@ class Progress:
         """Show the result. Both sides show the same digest of the same transfer."""
         moved = min(self._moved_by(report.size), report.size)
         self._terminal.say(summary(report, moved, sends=self._sends))
+
+
+def _host(relay: str) -> str:
+    return relay.rpartition("://")[2]
 
 
 def _time_of_day(seconds: float) -> str:

@@ -86,7 +86,7 @@ def _since(saved: SavedTransfer) -> str:
 
 
 def _relay(saved: SavedTransfer) -> str:
-    return displayed(saved.relay.partition("://")[2].removesuffix(":443"))
+    return ", ".join(displayed(url.partition("://")[2].removesuffix(":443")) for url in saved.relays)
 
 
 def _paths(saved: SavedTransfer, columns: int) -> str:

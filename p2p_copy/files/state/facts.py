@@ -16,31 +16,43 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from p2p_copy.files import limits
 from p2p_copy.observer import Report
-from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
+from p2p_copy.options import MAX_RELAYS, Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class KnownRelay:
+    """A relay of a command, as it is recognised again.
+
+    Attributes:
+        url: its address.
+        pin: SHA-256 of its public key, if that is how it is recognised. It has no default: a document that has lost it
+            must not make a resumed transfer less careful.
+
+    """
+
+    url: str
+    pin: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendCommand:
-    """What a `send` command asks for: the relay, paths on this machine, and how to send.
+    """What a `send` command asks for: relays, paths on this machine, and how to send.
 
     Of the options, `REMEMBERED` says which are kept: others are asked for anew by each run.
 
     Attributes:
-        relay: the address of the relay.
-        pin: SHA-256 of its public key, if that is how it is recognized.
+        relays: the relays, in the order of the user; at least one.
         paths: what to send.
         options: how to send it.
-        verify: the user wants to compare words with the other side's. It has no default, and neither has `pin`: a
-            document that has lost one must not make a resumed transfer less careful.
+        verify: the user wants to compare words with the other side's. It has no default, for the same reason as a pin.
 
     """
 
     role: Literal["sender"] = "sender"
-    relay: str
-    pin: str | None
+    relays: tuple[KnownRelay, ...]
     paths: tuple[str, ...]
     options: SendOptions
     verify: bool
@@ -53,11 +65,10 @@ class SendCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiveCommand:
-    """What a `receive` command asks for: the relay, the output directory, and how to receive; see `SendCommand`."""
+    """What a `receive` command asks for: relays, the output directory, and how to receive; see `SendCommand`."""
 
     role: Literal["receiver"] = "receiver"
-    relay: str
-    pin: str | None
+    relays: tuple[KnownRelay, ...]
     out: str
     options: ReceiveOptions
     verify: bool
@@ -245,10 +256,17 @@ _OPTIONS: Final[Mapping[str, Reader[Any]]] = {
     "links": _optional(_number(1, protocol_limits.MAX_LINKS)),
 }
 
+
+def _relays(value: object) -> tuple[KnownRelay, ...]:
+    relays = _several(_object(KnownRelay), MAX_RELAYS)(value)
+    if not relays:
+        raise ValueError("This must not be empty.")
+    return relays
+
+
 _COMMAND: Final[Mapping[str, Reader[Any]]] = {
     "role": _text,
-    "relay": _text,
-    "pin": _optional(_text),
+    "relays": _relays,
     "verify": _flag,
 }
 
@@ -265,6 +283,7 @@ REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         "total": _optional(_count),
         "over": _optional(_object(Report)),
     },
+    KnownRelay: {"url": _text, "pin": _optional(_text)},
     SendCommand: {**_COMMAND, "paths": _several(_text), "options": _object(SendOptions)},
     ReceiveCommand: {**_COMMAND, "out": _text, "options": _object(ReceiveOptions)},
     SendOptions: {**_OPTIONS, "symlinks": Symlinks, "name": _text},

@@ -12,37 +12,41 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2p_copy.errors import UsageError
-from p2p_copy.files.state.facts import REMEMBERED, Facts, ReceiveCommand, SendCommand
+from p2p_copy.files.state.facts import REMEMBERED, Facts, KnownRelay, ReceiveCommand, SendCommand
 from p2p_copy.files.state.store import Access, StateBusy, access_of_others
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.options import TransferOptions
 from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from p2p_copy.files.state.facts import Command
     from p2p_copy.files.state.store import State, States
-    from p2p_copy.options import ReceiveOptions, SendOptions
+    from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
 
 T = TypeVar("T", bound=TransferOptions)
 
 
 def send_command(
-    relay: str, paths: Sequence[str], options: SendOptions, *, pin: str | None = None, verify: bool = False
+    relays: Iterable[RelayAccess], paths: Sequence[str], options: SendOptions, *, verify: bool = False
 ) -> SendCommand:
     """Return what to remember of sending these paths, which are made absolute, unless they are "-" or empty."""
     standard = STANDARD in paths
     places = tuple(os.path.abspath(path) if path and not standard else path for path in paths)
-    return SendCommand(relay=relay, pin=pin, paths=places, options=_rememberable(options), verify=verify)
+    return SendCommand(relays=_known(relays), paths=places, options=_rememberable(options), verify=verify)
 
 
 def receive_command(
-    relay: str, out: str, options: ReceiveOptions, *, pin: str | None = None, verify: bool = False
+    relays: Iterable[RelayAccess], out: str, options: ReceiveOptions, *, verify: bool = False
 ) -> ReceiveCommand:
     """Return what to remember of receiving into a directory, whose path is made absolute, unless it is "-"."""
     place = out if out == STANDARD else os.path.abspath(out)
-    return ReceiveCommand(relay=relay, pin=pin, out=place, options=_rememberable(options), verify=verify)
+    return ReceiveCommand(relays=_known(relays), out=place, options=_rememberable(options), verify=verify)
+
+
+def _known(relays: Iterable[RelayAccess]) -> tuple[KnownRelay, ...]:
+    return tuple(KnownRelay(relay.url, relay.pin) for relay in relays)
 
 
 def _rememberable(options: T) -> T:
@@ -95,7 +99,8 @@ def open_transfer(states: States, command: Command, code: str, *, save_code: boo
 def same_command(states: States, command: Command) -> State | None:
     """Return the state of a transfer that this command began before, with a code of ours; None if there is none.
 
-    Another receipt, pin or number of links does not make it another transfer, nor does comparing words.
+    Another receipt, pin, number of links or order of relays does not make it another transfer, nor does comparing
+    words.
     """
     for each in states.all():
         if not each.busy and _without_extras(each.facts.command) == _without_extras(command):
@@ -118,7 +123,10 @@ def _without_extras(command: Command | None) -> Command | None:
     if not isinstance(command, SendCommand):
         return command
     options = replace(command.options, receipt=None, links=None)
-    return replace(command, options=options, pin=None, verify=False)
+    urls = sorted(relay.url for relay in command.relays)
+    return replace(
+        command, options=options, relays=tuple(KnownRelay(url, None) for url in urls), verify=False
+    )
 
 
 def _identity(command: Command, code: str) -> bytes:

@@ -36,10 +36,10 @@ def test_the_command_line_comes_before_the_environment_and_the_environment_befor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write(default_path(), 'server = "ws://file"')
-    assert parse("receive")["server"] == "ws://file"
+    assert parse("receive")["server"] == ("ws://file",)
     monkeypatch.setenv("P2P_COPY_SERVER", "ws://environment")
-    assert parse("receive")["server"] == "ws://environment"
-    assert parse("receive", "--server", "ws://option")["server"] == "ws://option"
+    assert parse("receive")["server"] == ("ws://environment",)
+    assert parse("receive", "--server", "ws://option")["server"] == ("ws://option",)
 
 
 def test_options_come_from_the_table_of_their_command() -> None:
@@ -62,10 +62,10 @@ def test_options_come_from_the_table_of_their_command() -> None:
         """,
     )
     send = parse("send", "a")
-    assert (send["server"], send["ca_file"], send["wait"]) == ("ws://shared", "shared.pem", 60.0)
+    assert (send["server"], send["ca_file"], send["wait"]) == (("ws://shared",), "shared.pem", 60.0)
     assert (send["symlinks"], send["serve"]) == (Symlinks.COPY, ":99")
     receive = parse("receive")
-    assert (receive["server"], receive["ca_file"], receive["quiet"]) == ("ws://own", "shared.pem", True)
+    assert (receive["server"], receive["ca_file"], receive["quiet"]) == (("ws://own",), "shared.pem", True)
     assert (receive["on_conflict"], receive["max_size"]) == (Conflict.RENAME, 2048)
     assert parse("run-relay-server", "localhost", "1")["tls"] is False
 
@@ -80,14 +80,14 @@ def test_the_file_is_named_by_an_option_or_else_by_the_environment(
 ) -> None:
     write(default_path(), 'server = "ws://default"')
     monkeypatch.setenv("P2P_COPY_CONFIG", write(tmp_path / "b.toml", 'server = "ws://b"'))
-    assert parse("receive")["server"] == "ws://b"
+    assert parse("receive")["server"] == ("ws://b",)
     other = write(tmp_path / "c.toml", 'server = "ws://c"')
-    assert parse("receive", "--config", other)["server"] == "ws://c"
+    assert parse("receive", "--config", other)["server"] == ("ws://c",)
 
 
 def test_no_configuration_file_is_needed() -> None:
     assert not Path(default_path()).exists()
-    assert parse("receive")["server"] is None
+    assert parse("receive")["server"] == ()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,6 @@ def test_a_wrong_file_is_an_error_that_names_file_and_key(text: str, said: str) 
         ("receive", "code-file"),
         ("receive", "proxy"),
         ("receive", "token-file"),
-        ("receive", "server"),
         ("send", "code"),
         ("relay.work", "proxy"),
         ("relay.work", "token-file"),
@@ -141,11 +140,21 @@ def test_what_may_be_secret_is_a_text_and_is_not_repeated(table: str, key: str, 
     assert str(caught.value) == f"{path}: {key} in [{table}] must be a text."
 
 
+@pytest.mark.parametrize("value", ['[["S3CRET"], 1]', '{ S3CRET = "S3CRET" }', "[]", "5", "true"])
+@pytest.mark.parametrize("table", ["", "receive"])
+def test_a_server_is_a_text_or_texts_and_is_not_repeated(table: str, value: str) -> None:
+    path = write(default_path(), (f"[{table}]\n" if table else "") + f"server = {value}\n")
+    with pytest.raises(UsageError) as caught:
+        parse("receive", "--server", "ws://x")
+    where = f" in [{table}]" if table else ""
+    assert str(caught.value) == f"{path}: server{where} must be a text, or a list of texts."
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_may_be_written_by_any_editor(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "c.toml"
     file.write_text('server = "ws://x"\r\n', encoding=encoding)
-    assert parse("receive", "--config", str(file))["server"] == "ws://x"
+    assert parse("receive", "--config", str(file))["server"] == ("ws://x",)
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
@@ -282,7 +291,7 @@ def test_a_relay_has_a_name_and_what_is_for_it_alone(
 ) -> None:
     write(default_path(), RELAYS)
     values = parse(*words)
-    assert (values["server"], values["token_file"], values["ca_file"]) == (url, token, authority)
+    assert (values["server"], values["token_file"], values["ca_file"]) == ((url,), token, authority)
 
 
 def test_the_first_word_may_be_the_url_of_a_named_relay() -> None:
@@ -294,7 +303,7 @@ def test_the_first_word_may_be_the_url_of_a_named_relay() -> None:
 def test_the_environment_may_name_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     write(default_path(), RELAYS)
     monkeypatch.setenv("P2P_COPY_SERVER", "home")
-    assert parse("send", "a")["server"] == "ws://home.example:8765"
+    assert parse("send", "a")["server"] == ("ws://home.example:8765",)
 
 
 def test_a_sender_that_is_the_relay_needs_no_named_one() -> None:
@@ -328,6 +337,64 @@ def test_a_wrong_relay_or_key_is_an_error_with_what_was_meant(text: str, said: s
         parse("receive")
     assert path in str(caught.value)
     assert said in str(caught.value)
+
+
+SEVERAL = """
+server = ["work", "ws://home.example:8765"]
+token-file = "top-token"
+[relay.work]
+url = "wss://work.example"
+token-file = "work-token"
+limit-rate = "2M"
+[relay.home]
+url = "ws://home.example:8765"
+proxy = "none"
+limit-rate = "1M"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "urls"),
+    [
+        ([], ["wss://work.example", "ws://home.example:8765"]),
+        (["--server", "home", "--server", "work"], ["ws://home.example:8765", "wss://work.example"]),
+        (["--server", "home, work"], ["ws://home.example:8765", "wss://work.example"]),
+        (["--server=wss://other", "--server=work"], ["wss://other", "wss://work.example"]),
+    ],
+)
+def test_several_relays_are_named_and_each_has_what_is_for_it_alone(
+    words: list[str], urls: list[str]
+) -> None:
+    write(default_path(), SEVERAL)
+    values = parse("receive", *words)
+    assert values["server"] == tuple(urls)
+    assert values["token_file"] == "top-token"
+    own = {"wss://work.example": {"token-file": "work-token"}, "ws://home.example:8765": {"proxy": "none"}}
+    assert values["of_relays"].tables == {url: own[url] for url in urls if url in own}
+    assert values["limit_rate"] == (1 if "ws://home.example:8765" in urls else 2) << 20
+
+
+def test_the_command_line_comes_before_what_several_relays_have_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(default_path(), SEVERAL)
+    values = parse("receive", "--token-file", "mine", "--limit-rate", "3M")
+    assert (values["token_file"], values["limit_rate"]) == ("mine", 3 << 20)
+    assert values["of_relays"].tables["wss://work.example"] == {}
+    monkeypatch.setenv("P2P_COPY_TOKEN", "a-token")
+    assert parse("receive")["of_relays"].tables["wss://work.example"] == {}
+
+
+@pytest.mark.parametrize("text", ["work home", "work,home", " work , ws://home.example:8765 "])
+def test_the_environment_may_name_several_relays(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    write(default_path(), SEVERAL)
+    monkeypatch.setenv("P2P_COPY_SERVER", text)
+    assert parse("receive")["server"] == ("wss://work.example", "ws://home.example:8765")
+
+
+def test_what_relays_have_alone_is_no_option() -> None:
+    with pytest.raises(CycloptsError, match="no option"):
+        parse("receive", "--of-relays", "x")
 
 
 def test_a_server_that_is_no_relay_is_not_repeated() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.options.inputs import access_token, ask_for_code, relay_of, written_code
+from p2p_copy.cli.options.inputs import access_token, ask_for_code, relays_of, written_code
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.protocol.code import Code, CodeTypo
@@ -43,13 +43,13 @@ def mistyped() -> str:
 
 
 def test_a_relay_in_the_words_comes_before_the_option() -> None:
-    assert relay_of("ws://word:1", "ws://option:1") == "ws://word:1"
-    assert relay_of(None, "wss://option") == "wss://option"
+    assert relays_of("ws://word:1", ("ws://option:1",)) == ("ws://word:1",)
+    assert relays_of(None, ("wss://option", "ws://other", "wss://option")) == ("wss://option", "ws://other")
 
 
 def test_without_a_relay_the_message_names_all_ways_to_give_one() -> None:
     with pytest.raises(UsageError) as caught:
-        relay_of(None, None)
+        relays_of(None, ())
     for way in ("--server", "P2P_COPY_SERVER", "configuration file", "--serve"):
         assert way in str(caught.value)
 
@@ -60,7 +60,7 @@ def test_without_a_relay_the_message_names_all_ways_to_give_one() -> None:
 )
 def test_a_wrong_address_of_a_relay_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="wss://"):
-        relay_of(None, address)
+        relays_of(None, ("ws://host:1", address))
 
 
 def test_a_code_comes_from_the_word_the_option_the_file_or_the_environment(
@@ -101,7 +101,7 @@ def test_a_dash_as_code_file_is_standard_input(monkeypatch: pytest.MonkeyPatch) 
 def test_pasted_text_may_have_blanks_line_ends_and_marks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blank: str
 ) -> None:
-    assert relay_of(None, blank.format("ws://host:1")) == "ws://host:1"
+    assert relays_of(None, (blank.format("ws://host:1"),)) == ("ws://host:1",)
     assert written_code(None, blank.format("lab7-a code"), None) == "lab7-a code"
     monkeypatch.setenv("P2P_COPY_CODE", blank.format("lab7-a code"))
     monkeypatch.setenv("P2P_COPY_TOKEN", blank.format("a-token"))
@@ -129,7 +129,7 @@ def test_pasted_text_may_have_blanks_line_ends_and_marks(
 )
 def test_a_wrong_address_is_explained(address: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        relay_of(None, address)
+        relays_of(None, ("ws://host:1", address))
 
 
 @pytest.mark.parametrize("given", [("a", "b", None), ("a", None, "b"), (None, "a", "b")])

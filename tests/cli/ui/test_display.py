@@ -88,7 +88,7 @@ def test_no_path_imitates_a_line() -> None:
     assert len(skipped) < limits.PATH_COLUMNS + 30
     assert connecting == "Connecting to ws://relay\\x1b[2J."
     assert lost.startswith("It is gone. Done. Reconnecting")
-    listed = described(SavedTransfer("0" * 32, "sender", relay="x\ny", paths=(name,)))
+    listed = described(SavedTransfer("0" * 32, "sender", relays=("x\ny",), paths=(name,)))
     assert listed.isprintable()
     assert BLANKS not in listed
 

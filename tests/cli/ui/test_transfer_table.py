@@ -16,14 +16,14 @@ WSS = "wss://relay.example:443"
 
 TRANSFERS = (
     SavedTransfer(
-        "5f1c7a20" * 4, "sender", WSS, ("/home/ann/results",),
+        "5f1c7a20" * 4, "sender", (WSS,), ("/home/ann/results",),
         began=BEGAN, met=True, running=True, size=37 * MIB, total=61 * MIB,
     ),
     SavedTransfer(
-        "6ff19b03" * 4, "receiver", "wss://r.example:8443/p", ("/scratch/ann/a long name/of/today",),
+        "6ff19b03" * 4, "receiver", ("wss://r.example:8443/p",), ("/scratch/ann/a long name/of/today",),
         began=BEGAN, met=True, size=3 * MIB,
     ),
-    SavedTransfer("0b0b0b0b" * 4, "sender", WSS, tuple(f"/data/{n}" for n in range(40)), began=BEGAN),
+    SavedTransfer("0b0b0b0b" * 4, "sender", (WSS,), tuple(f"/data/{n}" for n in range(40)), began=BEGAN),
 )  # fmt: skip
 
 
@@ -79,5 +79,5 @@ def test_without_transfers_there_is_no_table() -> None:
 
 
 def test_a_name_cannot_look_like_another_row() -> None:
-    odd = SavedTransfer("ab" * 16, "sender", WSS, ("/a\nffffffff  send",), began=BEGAN)
+    odd = SavedTransfer("ab" * 16, "sender", (WSS,), ("/a\nffffffff  send",), began=BEGAN)
     assert len(transfer_table([odd], 80)) == 2

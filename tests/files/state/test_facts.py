@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from p2p_copy.files import limits
-from p2p_copy.files.state.facts import REMEMBERED, Facts, ReceiveCommand, SendCommand, decode, encode
+from p2p_copy.files.state.facts import (
+    REMEMBERED,
+    Facts,
+    KnownRelay,
+    ReceiveCommand,
+    SendCommand,
+    decode,
+    encode,
+)
 from p2p_copy.observer import Report
-from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
+from p2p_copy.options import MAX_RELAYS, Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 from tests.support.commands import receive_command, send_command
 
@@ -38,7 +46,10 @@ receive_options = st.builds(
     max_files=st.none() | st.integers(1, 2**63 - 1),
     **both,
 )
-of_both: dict[str, Any] = {"relay": st.text(), "pin": st.none() | st.text(), "verify": st.booleans()}
+relays = st.lists(
+    st.builds(KnownRelay, st.text(), st.none() | st.text()), min_size=1, max_size=MAX_RELAYS
+).map(tuple)
+of_both: dict[str, Any] = {"relays": relays, "verify": st.booleans()}
 commands = st.builds(SendCommand, paths=texts, options=send_options, **of_both) | st.builds(
     ReceiveCommand, out=st.text(), options=receive_options, **of_both
 )
@@ -97,8 +108,11 @@ def test_one_wrong_fact_refuses_the_document(wrong: dict[str, Any]) -> None:
 
 
 SEND_WRONG: tuple[dict[str, Any], ...] = (
-    {"paths": 5}, {"paths": [1]}, {"relay": None}, {"role": []}, {"role": "both"}, {"role": "receiver"},
-    {"options": None}, {"pin": 5}, {"verify": None}, {"verify": 1},
+    {"paths": 5}, {"paths": [1]}, {"relays": None}, {"relays": []},
+    {"relays": [{"url": "", "pin": None}] * (MAX_RELAYS + 1)},
+    {"relays": [{"url": "ws://x"}]}, {"relays": [{"pin": None}]}, {"relays": [{"url": "ws://x", "pin": 5}]},
+    {"role": []}, {"role": "both"}, {"role": "receiver"},
+    {"options": None}, {"verify": None}, {"verify": 1},
 )  # fmt: skip
 SEND_OPTIONS_WRONG: tuple[dict[str, Any], ...] = (
     {"symlinks": "gaga"}, {"only": "*.c"}, {"preserve": [1]}, {"links": "2"}, {"links": 0},

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from p2p_copy.files.state.store import States
 from p2p_copy.files.state.transfers import open_transfer, receive_command, same_command, send_command
-from p2p_copy.options import ReceiveOptions, SendOptions
+from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.files.state.facts import SendCommand
 
-RELAY = "ws://relay:1"
+RELAY = [RelayAccess("ws://relay:1")]
 RATE = 1_000_000
 
 
@@ -36,7 +37,7 @@ def test_the_same_command_with_other_options_of_one_run_is_the_same_transfer(tmp
 
 def test_how_careful_a_run_is_does_not_make_it_another_transfer(tmp_path: Path) -> None:
     states = States(str(tmp_path / "states"))
-    command = send_command(RELAY, ["file"], SendOptions(), pin="ab" * 32, verify=True)
+    command = send_command([replace(RELAY[0], pin="ab" * 32)], ["file"], SendOptions(), verify=True)
     state = open_transfer(states, command, "code", save_code=True)
     state.close()
     found = same_command(states, send_command(RELAY, ["file"], SendOptions()))
