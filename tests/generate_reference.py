@@ -67,6 +67,8 @@ EXIT_CODES = """\
 Every kind of failure has an exit code of its own. The sentence is the one that the command prints if it knows
 nothing closer; [in a Python program](api.md#errors) the name is the class of the error, in `p2p_copy.errors`. This
 page is made from the program by `python -m tests.generate_reference`.
+
+`p2p-copy doctor` ends with the code of the first thing that is wrong, the one with which a transfer would end.
 """
 
 RELAY_EXITS = """\

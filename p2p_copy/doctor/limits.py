@@ -40,7 +40,10 @@ SPEED_OF_QUOTA: Final = 100
 """The part of a token's quota that is used up at most: one in so many."""
 
 SPEED_PIECE: Final = 64 * KIB
-"""Bytes of one message: at 200 kB/s it takes a third of a second."""
+"""Bytes of one message at most: at 200 kB/s it takes a third of a second."""
+
+SPEED_PIECES: Final = 8
+"""Messages into which even the smallest amount is divided."""
 
 DISK_BYTES: Final = 8 * MIB
 """Bytes written to try a disk: enough to tell a disk from a stalled network mount, and few for a quota."""

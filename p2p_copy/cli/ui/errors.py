@@ -11,7 +11,16 @@ from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandErr
 from p2p_copy import escape
 from p2p_copy.cli.ui.display import one_line, with_options
 from p2p_copy.cli.ui.suggestions import did_you_mean
-from p2p_copy.errors import P2PCopyError, SystemFailed, UsageError, exhausted, leaves
+from p2p_copy.errors import (
+    NotTheRelay,
+    P2PCopyError,
+    ProxyUnreachable,
+    RelayUnreachable,
+    SystemFailed,
+    UsageError,
+    exhausted,
+    leaves,
+)
 
 if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal
@@ -25,6 +34,10 @@ _BUG: Final = 1
 _SIGNAL: Final = 128
 _SIGINT: Final = 2
 _SIGPIPE: Final = 13
+
+
+_ON_THE_WAY: Final = RelayUnreachable, NotTheRelay, ProxyUnreachable
+"""Errors of which `p2p-copy doctor` may know more."""
 
 
 class Interrupted(Exception):
@@ -70,6 +83,8 @@ def explain(error: BaseException, terminal: Terminal) -> int:
         terminal.error(f"Did you mean {suggestion.text}?")
     if isinstance(cause, CycloptsError):
         terminal.error(" ".join(("Try: p2p-copy", *(cause.command_chain or ()), "--help")))
+    if isinstance(cause, _ON_THE_WAY) and terminal.is_interactive:
+        terminal.error("Try: p2p-copy doctor, with the same --server. It checks each step of the way.")
     return exit_code
 
 
