@@ -22,6 +22,7 @@ import trustme
 from docs.figures import terminal
 from docs.figures.terminal import Replacement, Terminal
 from p2p_copy.api.events import Progress, Reconnecting
+from p2p_copy.cli.ui.display import displayed
 from p2p_copy.cli.ui.live_line import Bar, first_that_fits, moving_line, retry_lines
 from p2p_copy.units import MIB
 
@@ -215,6 +216,9 @@ class Stage:
             (r"(\rWaiting[^\r\n]*\()[^)]+(\) *)\Z", r"\g<1>7 s\2"),
             (r" in [0-9.]+ s \(\S+ \S+/s\)", " in 0.3 s (9.7 MiB/s)"),
             (r"\S+ \S+ of it already (there|here), in \S+ s \(\S+ \S+/s\)", _RESUMED.format(r"\1")),
+            (r"[0-9]+% of 91\.6 MiB(?=  |\r)", "57% of 91.6 MiB"),
+            # The list of transfers has cut the path to its column.
+            (r"/\S*…\S*/incoming", lambda found: displayed(f"{HOME}/bob/incoming", len(found[0]))),
             (r"Resumed: \S+ of 91\.6 MiB", "Resumed: 58.6 of 91.6 MiB"),
             (r"(Sent 3 files, 91\.6 MiB).* in \S+ s \(\S+ \S+/s\)", r"\1 in 5.2 s (17.6 MiB/s)"),
             (r"(?<=\n)[0-9a-f]{8}(?=  )", "62fa6138"),

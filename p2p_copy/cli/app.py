@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from p2p_copy.cli.options import completers
-from p2p_copy.cli.options.arguments import wants_json, with_serve_value, with_standard_input
+from p2p_copy.cli.options.arguments import wants_details, wants_json, with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
     JSON,
     NO_CLIENT_ARGUMENTS,
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    terminal = Terminal.standard()
+    terminal = Terminal.standard(verbose=wants_details(words))
     try:
         exit_code = _run(with_standard_input(with_serve_value(words)), terminal)
         if exit_code == 0:

@@ -79,8 +79,9 @@ DELETE_AT_ONCE: Final = 500
 RECEIPT_TIMEOUT: Final = 600.0
 """Seconds in which nothing moves, after all was sent, before the sender gives up on the receipt."""
 
-PROGRESS_SAVED: Final = 30.0
-"""Seconds after which a side saves how far it is, for the list of unfinished transfers; also when it is stopped."""
+PROGRESS_SAVED: Final = (0.25, 30.0)
+"""Seconds after the first bytes at which a side saves how far it is, for the list of unfinished transfers; then twice
+as many each time, to the most. A side that is stopped saves it, too, but not one that is killed."""
 
 STALL: Final = 10.0
 """Seconds without movement after which each side says which party it waits for. A slow link moves in that time."""

@@ -60,6 +60,7 @@ class Resumption:
         self._observer = observer
         self._writing = trio.Lock()
         self._far = (0, None) if state is None else (state.facts.size, state.facts.total)
+        self._moves = trio.Event()  # something was delivered in this process
         self._unsaved = False  # the facts on the disk are older than those in memory
         self.journal = Journal(None) if state is None else state.journal
         facts = Facts() if state is None else state.facts
@@ -206,16 +207,20 @@ class Resumption:
     def delivered(self, size: int) -> None:
         """Note how many bytes the receiver has; they are saved now and then."""
         self._far = size, self._far[1]
+        self._moves.set()
 
     def counted(self, total: int) -> None:
         """Note how many bytes the whole transfer has."""
         self._far = self._far[0], total
 
     async def save_progress(self) -> None:
-        """Save how far the transfer is, every `limits.PROGRESS_SAVED` seconds, until cancelled."""
+        """Save how far the transfer is, now and then (`limits.PROGRESS_SAVED`), until cancelled."""
+        await self._moves.wait()
+        seconds, most = limits.PROGRESS_SAVED
         while self._state is not None:
-            await trio.sleep(limits.PROGRESS_SAVED)
+            await trio.sleep(seconds)
             await self._save(self._with_progress(self._state.facts))
+            seconds = min(2 * seconds, most)
         await trio.sleep_forever()
 
     def _with_progress(self, facts: Facts) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import trio.lowlevel
 
 from p2p_copy.api.callers import TrioCaller
 from p2p_copy.api.transfer import Transfer, TransferTask, running
+from p2p_copy.cli.app import main
 from p2p_copy.cli.run import run, run_transfer
 from p2p_copy.cli.ui.errors import Interrupted, explanation, main_error
 from p2p_copy.cli.ui.progress import Progress
@@ -172,3 +174,14 @@ def test_a_second_signal_ends_even_a_story_that_cannot_be_cancelled(number: sign
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "timed"), [(["-v"], True), (["--verbose"], True), ([], False), (["--", "-v"], False)]
+)
+def test_with_details_the_last_line_has_its_time_too(
+    words: list[str], timed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["receive", "--no-such-option", *words]) == 2
+    first = capsys.readouterr().err.splitlines()[0]
+    assert bool(re.match(r"\d\d:\d\d:\d\d p2p-copy: ", first)) is timed

@@ -116,6 +116,12 @@ def wants_json(argv: Sequence[str]) -> bool:
     return any(word.split("=")[0] == "--json" for word in argv[:end])
 
 
+def wants_details(argv: Sequence[str]) -> bool:
+    """Return whether a command line asks for details (`--verbose`), whatever else is wrong with it."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return any(word in ("-v", "--verbose") for word in argv[:end])
+
+
 def with_standard_input(argv: Sequence[str]) -> list[str]:
     """Return the arguments with each `-` of `send` that is no option's value moved to the end, after `--`.
 

@@ -102,7 +102,7 @@ def summary(report: Report, moved: int, *, sends: bool) -> str:
     there = ""
     if moved < report.size:
         there = f", {amount(report.size - moved)} of it already {'there' if sends else 'here'},"
-    rate = moved / report.seconds if report.seconds > 0 else 0.0
+    rate = f" ({amount(moved / report.seconds)}/s)" if moved and report.seconds > 0 else ""
     same = excluded = ""
     if number := report.up_to_date:
         were = "was" if number == 1 else "were"
@@ -112,5 +112,5 @@ def summary(report: Report, moved: int, *, sends: bool) -> str:
     digest = report.root[: limits.DIGEST_DIGITS]
     return (
         f"{'Sent' if sends else 'Received'} {count(report.files, 'file')}, {amount(report.size)}{there} "
-        f"in {elapsed(report.seconds)} ({amount(rate)}/s), digest {digest}.{same}{excluded}"
+        f"in {elapsed(report.seconds)}{rate}, digest {digest}.{same}{excluded}"
     )

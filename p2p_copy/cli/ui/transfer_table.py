@@ -76,7 +76,7 @@ def _how_far(saved: SavedTransfer) -> str:
     if not saved.met:
         return "nothing yet"
     if saved.total is None:
-        return amount(saved.size)
+        return amount(saved.size) if saved.size else "begun"
     share = min(saved.size * 100 // saved.total, 99) if saved.total else 99
     return f"{share}% of {amount(saved.total)}"
 

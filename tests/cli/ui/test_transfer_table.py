@@ -74,6 +74,11 @@ def test_a_file_gets_whole_paths() -> None:
     assert lines[3].endswith("/data/38, /data/39")
 
 
+def test_a_side_that_was_killed_at_once_has_begun() -> None:
+    killed = SavedTransfer("ab" * 16, "receiver", (WSS,), ("/a",), began=BEGAN, met=True)
+    assert "  begun  " in transfer_table([killed], 80)[1]
+
+
 def test_without_transfers_there_is_no_table() -> None:
     assert transfer_table((), 80) == []
 
