@@ -11,7 +11,6 @@ import os
 import re
 import ssl
 import sys
-from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 _BUNDLES: Final = (
@@ -73,5 +72,7 @@ def _is_hashed(directory: str) -> bool:
 
 def _of_certifi() -> str:
     """Return the path of the authorities that Mozilla trusts, if the package with them is installed; else nothing."""
+    from importlib.util import find_spec  # rarely needed
+
     spec = find_spec("certifi")
     return os.path.join(os.path.dirname(spec.origin), "cacert.pem") if spec and spec.origin else ""

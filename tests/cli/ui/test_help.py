@@ -15,7 +15,15 @@ from p2p_copy.protocol.code import Code
 from tests.cli.processes import run
 
 COMMANDS = [name for name in app if not name.startswith("-")]
-HEAVY = ["trio", "cryptography", "rich.progress", "blake3", "p2p_copy.transfer.send", "p2p_copy.relay.server"]
+HEAVY = [
+    "trio",
+    "cryptography",
+    "rich.progress",
+    "blake3",
+    "p2p_copy.transfer.send",
+    "p2p_copy.relay.server",
+    "p2p_copy.doctor",
+]
 
 
 @pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS), ["sedn"]])
