@@ -304,3 +304,10 @@ def trees(session: nox.Session) -> None:
     """Random trees, options, accidents: what arrives is what docs say; 20 minutes. `-- --transfers 100 --seed 2`."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.campaigns.trees", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def balancers(session: nox.Session) -> None:
+    """Relays that come and go behind nginx and HAProxy, which must be installed; a quarter of an hour."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.campaigns.balancers", *session.posargs)
