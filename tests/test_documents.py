@@ -41,6 +41,7 @@ SHELLS: Final = ("console", "bash")
 ELSEWHERE: Final = {
     r"\bsudo |\bsystemctl |\bjournalctl ": "needs root and systemd; tests/contrib tries the files",
     r"\bpipx? install |/pip install ": "installs from a package index; nox does that",
+    r"\bdocker compose ": "needs containers; tests/contrib runs what is in them",
     r"-m pytest": "runs all tests",
     r"nox -s zipapp|p2p-copy\.pyz": "installs from a package index; nox makes that file, and runs it",
     r"\bssh -N": "needs an SSH server",

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import trio
 import trustme
 
+from p2p_copy.protocol.code import Code
 from tests.contrib.programs import CONTRIB, check, free_port, need, replaced, serving
+from tests.support.transfers import receive, send
+from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,6 +33,9 @@ HOSTS: Final = ("127.0.0.1", "localhost")
 
 STREAM_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 """Where Debian has what nginx needs for connections that are not HTTP."""
+
+PAIRS: Final = 12
+"""With two relays and no care for the path, all would find each other in one of 4096 tries."""
 
 DESCRIPTORS: Final = 8100
 """What maxconn 4000 of the examples for HAProxy takes."""
@@ -176,3 +183,25 @@ def _with_relays(text: str, ports: Sequence[int]) -> str:
     for line in others:
         text = text.replace(line, "")
     return text.replace(first, made)
+
+
+async def transfers(urls: Sequence[str], root: Path, ca_file: str | None = None) -> None:
+    """Send a tree with each code at once; senders use the first address, receivers the last. Compare what arrives."""
+    tree = make_tree(root)
+    outs = [root / f"out{number}" for number in range(PAIRS)]
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for number, out in enumerate(outs):
+                code = Code(f"lab{number}", "a long passphrase")
+                nursery.start_soon(sending, tree, urls[0], code, ca_file)
+                nursery.start_soon(receiving, out, urls[-1], code, ca_file)
+    for out in outs:
+        assert snapshot(out / tree.name) == snapshot(tree)
+
+
+async def sending(tree: Path, url: str, code: Code, ca_file: str | None) -> None:
+    await send([tree], relay=url, code=code, ca_file=ca_file)
+
+
+async def receiving(out: Path, url: str, code: Code, ca_file: str | None) -> None:
+    await receive(out, relay=url, code=code, ca_file=ca_file)

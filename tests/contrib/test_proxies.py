@@ -1,6 +1,6 @@
 """contrib/nginx, haproxy and caddy: accepted by the real program, and two relays behind it at work.
 
-What happens when relays come and go is shown by tests/campaigns/balancers.py.
+What happens when relays come and go is shown by `nox -s balancers`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-import trio
 
-from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import room_path
-from tests.contrib.balancers import HOSTS, KINDS, Balancer, Certificates, Kind
+from tests.contrib.balancers import HOSTS, KINDS, Balancer, Certificates, Kind, transfers
 from tests.contrib.programs import CONTRIB, check, free_port, need, replaced, serving
 from tests.support.processes import Running, relay
-from tests.support.transfers import receive, send
-from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
-
-PAIRS = 12
-"""With two relays and no care for the path, all would find each other in one of 4096 tries."""
 
 UPGRADE = (
     f"GET {room_path('0' * 64)} HTTP/1.1\r\nHost: relay.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -54,28 +47,6 @@ def relays(kind: Kind, certificates: Certificates) -> Iterator[list[tuple[str, R
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
-
-
-async def transfers(urls: Sequence[str], root: Path, ca_file: str | None = None) -> None:
-    """Send a tree with each code at once; senders use the first address, receivers the last. Compare what arrives."""
-    tree = make_tree(root)
-    outs = [root / f"out{number}" for number in range(PAIRS)]
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            for number, out in enumerate(outs):
-                code = Code(f"lab{number}", "a long passphrase")
-                nursery.start_soon(sending, tree, urls[0], code, ca_file)
-                nursery.start_soon(receiving, out, urls[-1], code, ca_file)
-    for out in outs:
-        assert snapshot(out / tree.name) == snapshot(tree)
-
-
-async def sending(tree: Path, url: str, code: Code, ca_file: str | None) -> None:
-    await send([tree], relay=url, code=code, ca_file=ca_file)
-
-
-async def receiving(out: Path, url: str, code: Code, ca_file: str | None) -> None:
-    await receive(out, relay=url, code=code, ca_file=ca_file)
 
 
 async def test_both_ends_meet_behind(
