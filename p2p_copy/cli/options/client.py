@@ -1,13 +1,12 @@
 """The options of `send`, `receive` and `resume`, in the order in which help shows them.
 
 `commands.send` and `commands.receive` turn them into the options that `transfer.send` and `transfer.receive` take.
+Annotations are evaluated here, once. As texts, cyclopts would compile each of them twice, which takes 5 ms.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping  # noqa: TC003 - cyclopts looks at the types
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from cyclopts import Parameter
 
@@ -37,9 +36,6 @@ from p2p_copy.options import (
     Symlinks,
 )
 from p2p_copy.units import KIB, parse_rate, parse_size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
 CODE_VARIABLE: Final = "P2P_COPY_CODE"
