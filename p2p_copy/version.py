@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Final
 
-VERSION: Final = version("p2p-copy")
-"""The installed version."""
+VERSION: Final = "0.2.0.dev0"
+"""The version. The package is built with it, too; to read it from what is installed would delay each start."""
 
 FULL_NAME: Final = f"p2p-copy {VERSION}"
 """For people."""

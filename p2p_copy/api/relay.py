@@ -7,7 +7,7 @@ import logging
 import socket
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -294,8 +294,8 @@ def _check(config: RelayConfig) -> None:
 def _addresses(urls: Iterable[str]) -> tuple[str, ...]:
     """Return where clients find a relay that listens at these addresses: from this machine, then from others."""
     places = [parse_address(url) for url in urls]
-    here = [replace(place, host=_host_here(place.host)) for place in places]
-    elsewhere = [replace(place, host=host_elsewhere(place.host)) for place in places]
+    here = [place._replace(host=_host_here(place.host)) for place in places]
+    elsewhere = [place._replace(host=host_elsewhere(place.host)) for place in places]
     return tuple(dict.fromkeys(map(str, here + elsewhere)))
 
 

@@ -39,7 +39,6 @@ might wait for ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from p2p_copy.errors import (
@@ -63,8 +62,7 @@ Room: TypeAlias = "bytes | None"
 """A room: the ticket whose room it is, or None for the room of the code."""
 
 
-@dataclass(frozen=True)
-class Knowledge:
+class Knowledge(NamedTuple):
     """By what one side can meet the other.
 
     Attributes:
@@ -103,11 +101,11 @@ class Knowledge:
 
     def tried(self) -> Knowledge:
         """Return the knowledge while a key exchange with the code runs: an attacker may be guessing in it."""
-        return replace(self, spent=True)
+        return self._replace(spent=True)
 
     def proved(self) -> Knowledge:
         """Return the knowledge after that exchange has succeeded: the other client has the code."""
-        return replace(self, spent=False)
+        return self._replace(spent=False)
 
     def ticket_of_meeting(self, room: Room, new: bytes, shared: Collection[bytes]) -> bytes:
         """Return the ticket of a meeting: that of its room, else one that both sides have already, else the new one.
@@ -125,20 +123,20 @@ class Knowledge:
         if ticket in self.tickets:
             return self
         earlier = self.tickets[:1] if self.sure else self.tickets[1:]
-        return replace(self, tickets=(ticket, *earlier), sure=False)
+        return self._replace(tickets=(ticket, *earlier), sure=False)
 
     def agreed(self, ticket: bytes) -> Knowledge:
         """Return the knowledge once both sides certainly have this ticket."""
-        return replace(self, tickets=(ticket,), sure=True)
+        return self._replace(tickets=(ticket,), sure=True)
 
     def declined(self, ticket: bytes) -> Knowledge:
         """Return the knowledge after a meeting in which the receiver declined, and so did not keep its ticket."""
         left = tuple(each for each in self.tickets if each != ticket)
-        return replace(self, tickets=left, sure=bool(left))
+        return self._replace(tickets=left, sure=bool(left))
 
     def parted(self, *, told: bool) -> Knowledge:
         """Return the knowledge of a side that has ended for good. `told`: the other side knows that it has."""
-        return replace(self, tickets=(), sure=False) if told else self
+        return self._replace(tickets=(), sure=False) if told else self
 
 
 class Turn(NamedTuple):

@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import struct
 import sys
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -198,8 +197,7 @@ class Sealer:
         return buffer.getvalue()
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """The content of a record.
 
     Attributes:

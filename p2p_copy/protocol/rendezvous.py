@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields as fields_of
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from p2p_copy.errors import NotARelay
 from p2p_copy.protocol import limits
@@ -115,8 +115,7 @@ class Hello:
     claim: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadTerms:
+class LoadTerms(NamedTuple):
     """The limits, by the names of the relay's options, that meet a client which loads the relay. 0 is no limit.
 
     A relay that says them wants to be loaded, and a program that loads relays leaves all others alone.
@@ -131,8 +130,7 @@ class LoadTerms:
     joins_per_minute: int
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(NamedTuple):
     """The relay's terms: longest message in bytes, seconds that a client may wait, and the operator's notice.
 
     `rate` is in bytes per second, `quota` in bytes; None where there is no limit. `again` is the seconds after which a
@@ -155,8 +153,7 @@ class Paired:
     """The other side is there. From now on the relay copies its messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A refusal: a `Refusal` or a newer code, a sentence for the user, seconds after which to try again.
 
     `limit` is the option of the relay with the limit that was met, for the relay's operator.
@@ -171,8 +168,7 @@ class Refused:
 Answer: TypeAlias = Welcome | Paired | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class FlowReport:
+class FlowReport(NamedTuple):
     """What the relay sees move, sent between the messages of a pairing.
 
     Attributes:
@@ -217,13 +213,15 @@ def encode(message: Hello | Answer | FlowReport) -> str:
             if message.claim is not None:
                 fields["claim"] = message.claim
         case Welcome():
-            fields = {"type": "welcome", "version": limits.PROTOCOL_VERSION, **asdict(message)}
+            load = message.load_test
+            terms = message._asdict() | {"load_test": None if load is None else load._asdict()}
+            fields = {"type": "welcome", "version": limits.PROTOCOL_VERSION, **terms}
         case Paired():
             fields = {"type": "paired"}
         case Refused():
-            fields = {"type": "refused", **asdict(message)}
+            fields = {"type": "refused", **message._asdict()}
         case FlowReport():
-            fields = {"type": "movement", **asdict(message)}
+            fields = {"type": "movement", **message._asdict()}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -328,7 +326,7 @@ class _Fields:
         if self._fields.get(name) is None:
             return None
         inner = _Fields(self._get(name, dict, "an object"))
-        return LoadTerms(**{each.name: inner.number(each.name) for each in fields_of(LoadTerms)})
+        return LoadTerms(**{name: inner.number(name) for name in LoadTerms._fields})
 
     def _get(self, name: str, kind: type, what: str) -> Any:
         value = self._fields.get(name)

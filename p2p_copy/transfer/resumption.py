@@ -145,7 +145,7 @@ class Resumption:
 
     def without_code(self) -> None:
         """Meet by tickets alone: this process does not know the code."""
-        self._knowledge = replace(self._knowledge, has_code=False)
+        self._knowledge = self._knowledge._replace(has_code=False)
 
     def meeting(self, options: ConnectOptions, room: Room = None) -> Meeting:
         """Return how to meet in `room`, the room of a ticket or of the code."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from p2p_copy.errors import UsageError
@@ -20,8 +19,7 @@ _LONGEST_HOST: Final = 253
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
 
 
-@dataclass(frozen=True, slots=True)
-class RelayAddress:
+class RelayAddress(NamedTuple):
     """Scheme, host, port and path of a relay. `prefix` is empty, or a path that begins but does not end with `/`."""
 
     tls: bool
@@ -43,7 +41,7 @@ class RelayAddress:
         host = self.host.lower().removesuffix(".")
         with suppress(ValueError):  # it is a name
             host = str(ipaddress.ip_address(host))
-        return str(replace(self, host=host))
+        return str(self._replace(host=host))
 
     @property
     def host_header(self) -> str:

@@ -60,7 +60,7 @@ async def greeting(tls: trustme.LeafCert | None = None) -> AsyncIterator[RelayAd
             await link.send("hello")
 
     async with serving(handle) as address:
-        yield replace(address, tls=tls is not None)
+        yield address._replace(tls=tls is not None)
 
 
 async def refused(
@@ -254,7 +254,7 @@ async def test_what_speaks_first_behind_a_proxy_is_no_relay(
     said: bytes, tls: bool, error: type[P2PCopyError], words: str
 ) -> None:
     async with serving_proxy(saying(OK + said)) as proxy:
-        caught = await refused(proxy, replace(RELAY, tls=tls))
+        caught = await refused(proxy, RELAY._replace(tls=tls))
     assert type(caught) is error
     assert f"relay.example:443 {'does' if tls else 'is'}" in str(caught)
     assert words in str(caught)

@@ -16,8 +16,7 @@ of these that has a value counts: the command line, the environment, the relay's
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from p2p_copy import escape, pasted
 from p2p_copy.cli.options.arguments import is_url
@@ -46,8 +45,7 @@ _TEXTS: Final = (*SHARED, "code", "code-file")
 """Keys of texts in every table. Checked here because the library's errors repeat a value, and these may be secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """A configuration file, or none: then `content` is empty and `exists` false."""
 
     path: str

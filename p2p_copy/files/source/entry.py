@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.system import identity_of
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Entry
 
 
-@dataclass(frozen=True)
-class SourceTrees:
+class SourceTrees(NamedTuple):
     """What the user wants to send: files, and trees with all that is in them.
 
     Attributes:

@@ -8,7 +8,6 @@ time of a walk, and runs beside one. The preview is bounded, and does not search
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -133,7 +132,7 @@ def preview(trees: SourceTrees) -> SourcePreview:
     tops = inside = examined = 0  # the last two count in the current directory
     top: SourceEntry | None = None
     entries: list[Entry] = []
-    for found in walk(replace(trees, selection=_Shallow(*trees.selection.patterns))):
+    for found in walk(trees._replace(selection=_Shallow(*trees.selection.patterns))):
         examined += 1
         if isinstance(found, SourceEntry):
             found.pruned = found.parent is not None

@@ -10,7 +10,6 @@ A source cannot be opened twice, so a process that is started again cannot go on
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -371,7 +370,7 @@ class PipeIn:
         return Report(1, receipt.size, 0, 0, receipt.root.hex(), self._job.resumption.seconds)
 
     def _one_file(self, accept: Accept) -> OneFile:
-        return OneFile(replace(self._job.trees, portable_names=accept.portable_names))
+        return OneFile(self._job.trees._replace(portable_names=accept.portable_names))
 
     def close(self) -> None:
         """Close the source."""

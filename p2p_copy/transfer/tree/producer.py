@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -107,7 +106,7 @@ class TreeProducer:
         if accept.marker and not is_unfinished(accept.marker):
             raise PeerMisbehaved("The receiver marks its output directory with a name that it may not use.")
         found = walk(
-            replace(trees, portable_names=accept.portable_names),
+            trees._replace(portable_names=accept.portable_names),
             InternalFiles(state_directories, accept.marker),
         )
         self.stuck = False

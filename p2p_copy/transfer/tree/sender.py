@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -48,7 +47,7 @@ class TreeSender:
             PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """
-        trees = replace(self._job.trees, portable_names=ask.portable_names)
+        trees = self._job.trees._replace(portable_names=ask.portable_names)
         return await show(conversation, partial(preview, trees), FileCount(trees), self._job.observer)
 
     async def send(self, conversation: Conversation, accept: Accept) -> Report:
@@ -69,7 +68,7 @@ class TreeSender:
             state_directories=job.resumption.state_directories,
         )
         sending = _TreeSending(producer, job)
-        counting = partial(FileCount, replace(job.trees, portable_names=accept.portable_names))
+        counting = partial(FileCount, job.trees._replace(portable_names=accept.portable_names))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sending.count, counting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,8 +105,8 @@ def test_a_preview_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / "top" / f"{number}.txt").touch()
     monkeypatch.setattr(limits, "PREVIEW_EXAMINED", 20)
     trees = SourceTrees([str(tmp_path / "top")])
-    assert preview(replace(trees, selection=Selection(only=["nothing.py"]))).names == 1
+    assert preview(trees._replace(selection=Selection(only=["nothing.py"]))).names == 1
     (tmp_path / "top" / "a.py").touch()
     selection = Selection(only=["top/a.py"], exclude=["*.txt"])
-    shown = preview(replace(trees, selection=selection)).entries
+    shown = preview(trees._replace(selection=selection)).entries
     assert shown[0].name == "top"
