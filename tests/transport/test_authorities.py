@@ -6,7 +6,6 @@ import os
 import ssl
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +114,7 @@ async def test_a_relay_is_trusted_by_the_file_that_openssl_does_not_know(
                 await link.send("hello")
 
     async with serving(greet) as address:
-        relay = replace(address, tls=True)
+        relay = address._replace(tls=True)
         places.bundle.touch()
         with pytest.raises(CertificateNotTrusted, match="an authority that is not known here"):
             async with connect(relay, "/"):

@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,7 +97,7 @@ async def test_a_client_that_may_load_the_relay_is_told_the_limits_of_its_source
         welcome = await wants(client, "a")
         assert isinstance(welcome, Welcome)
         assert welcome.load_test is not None
-        assert astuple(welcome.load_test)[-4:] == (6, 5, 4, 3)
+        assert welcome.load_test[-4:] == (6, 5, 4, 3)
 
 
 async def test_a_place_of_a_source_is_free_again_when_its_client_has_left() -> None:
