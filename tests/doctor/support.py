@@ -6,7 +6,6 @@ import math
 import os
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -135,7 +134,7 @@ class Front:
 async def serving_front(front: Front, *, tls: bool = False) -> AsyncIterator[str]:
     """Run a front at a loopback port; yield its address as clients write it."""
     async with serving(front.handle) as address:
-        yield str(replace(address, tls=tls))
+        yield str(address._replace(tls=tls))
 
 
 def given_to(authorities: list[trustme.CA], folder: Path) -> str:
