@@ -18,7 +18,6 @@ Flags: 1 FINAL, no record follows; 2 ZSTD, one zstd frame (RFC 8878) is encrypte
 from __future__ import annotations
 
 import struct
-import sys
 from io import BytesIO
 from itertools import cycle
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -33,14 +32,11 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys, limits
 from p2p_copy.units import KIB
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TypeAlias
+
+    from p2p_copy.protocol.compression import Compressor
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -59,29 +55,8 @@ the next trip is made (4), and one on each side of that. With fewer, buffers are
 _WORTH_A_CALL: Final = 16 * KIB
 """Bytes that take as long to copy as a call to the cipher takes."""
 
-LEVEL: Final = 1
-"""zstd level: some 300 MB/s for each core. Level 3 takes half as long again for texts that are 6 % smaller."""
-
 LEAST_CONTENT: Final = 512
 """Content bytes from which compressing is tried; smaller contents gain nothing on a network."""
-
-SAMPLE_FROM: Final = 64 * KIB
-"""Content bytes from which a sample is tried first; below, the whole costs hardly more than a sample."""
-
-SAMPLE: Final = 8 * KIB
-"""Bytes of that sample: enough to tell, and 10 microseconds of work where nothing is gained."""
-
-LEAST_GAIN: Final = 20
-"""A record is sent compressed if that saves at least 1/20 of it: decompressing costs the other side time."""
-
-MOST_SKIPPED: Final = 32
-"""Records sent uncompressed after a failure before the next try: 30 MB at most, so that a change is noticed soon."""
-
-_SINGLE_SEGMENT: Final = 0x20
-"""Bit of a frame's header descriptor: there is no window descriptor, since the window is as large as the content."""
-
-_MAX_WINDOW_DESCRIPTOR: Final = (limits.ZSTD_WINDOW_LOG - 10) << 3
-"""A window descriptor is exponent - 10 in five bits and a fraction in three: it grows with the window."""
 
 
 def number_of(record: bytes) -> int:
@@ -149,13 +124,17 @@ class Sealer:
         self,
         key: bytes,
         *,
-        compressor: Compressor | None = None,
+        compressor: Callable[[], Compressor] | None = None,
         rekey_records: int = limits.REKEY_RECORDS,
         rekey_bytes: int = limits.REKEY_BYTES,
     ) -> None:
-        """Begin under the first key. Give a `compressor` only if the other side opens ZSTD records."""
+        """Begin under the first key.
+
+        Give a `compressor` only if the other side opens ZSTD records. It is made when a content is long enough.
+        """
         self._cipher = _Cipher(key, rekey_records, rekey_bytes)
-        self._compressor = compressor
+        self._new_compressor = compressor
+        self._compressor: Compressor | None = None
         self._open = True
         # A BytesIO returns its value without a copy, and copies before it changes a value that is still in use. So a
         # record is overwritten only when it is no longer in use, and no memory has to be filled with zeros first.
@@ -182,7 +161,7 @@ class Sealer:
         if size < len(parts) * _WORTH_A_CALL:
             parts = (b"".join(parts),)
         flags, plain = FINAL if final else 0, size
-        if self._compressor and (frame := self._compressor.compress(*parts)) is not None:
+        if size >= LEAST_CONTENT and (frame := self._compressed(parts)) is not None:
             flags, plain, parts = flags | ZSTD, len(frame), (frame,)
         header = _HEADER.pack(RECORD, flags, 0, size, self._cipher.seq)
         buffer = next(self._buffers)
@@ -195,6 +174,13 @@ class Sealer:
         self._cipher.advance(size)
         self._open = not final
         return buffer.getvalue()
+
+    def _compressed(self, parts: Sequence[Buffer]) -> bytes | None:
+        if self._new_compressor is None:
+            return None
+        if self._compressor is None:
+            self._compressor = self._new_compressor()
+        return self._compressor.compress(*parts)
 
 
 class Opened(NamedTuple):
@@ -246,6 +232,8 @@ class Opener:
         except InvalidTag:
             raise PeerMisbehaved("A record was changed on its way, or is not from the other side.") from None
         if flags & ZSTD:
+            from p2p_copy.protocol.compression import decompress  # not every transfer needs it
+
             content = decompress(content, size)
         self._cipher.advance(size)
         final = bool(flags & FINAL)
@@ -265,79 +253,3 @@ class Opener:
         if size > limits.MAX_RECORD_CONTENT or not (sealed < size if flags & ZSTD else sealed == size):
             raise PeerMisbehaved("The other side sent a record whose length is not what it says.")
         return flags, size
-
-
-class Compressor:
-    """Compresses contents as long as that makes them smaller. Otherwise it skips some, then tries again."""
-
-    def __init__(self) -> None:
-        self._zstd = zstd.ZstdCompressor(
-            options={
-                zstd.CompressionParameter.compression_level: LEVEL,
-                zstd.CompressionParameter.window_log: limits.ZSTD_WINDOW_LOG,
-            }
-        )
-        self._pause = 0
-        """Records skipped after the last failure; doubles with every failure in a row."""
-        self._skip = 0
-        """How many of them are still to be skipped."""
-
-    def compress(self, *parts: bytes | bytearray | memoryview) -> bytes | None:
-        """Return a content, in one or several parts, as one zstd frame, or None to send it uncompressed."""
-        if sum(map(len, parts)) < LEAST_CONTENT:
-            return None
-        if self._skip:
-            self._skip -= 1
-            return None
-        content = memoryview(b"".join(parts) if len(parts) > 1 else parts[0])
-        frame = self._attempt(content)
-        if frame is None:
-            self._pause = min(2 * self._pause or 1, MOST_SKIPPED)
-            self._skip = self._pause
-        else:
-            self._pause = 0
-        return frame
-
-    def _attempt(self, content: memoryview) -> bytes | None:
-        if len(content) >= SAMPLE_FROM:
-            # From the middle: the beginning of a file or a record is often not like the rest.
-            start = (len(content) - SAMPLE) // 2
-            if self._frame(content[start : start + SAMPLE]) is None:
-                return None
-        return self._frame(content)
-
-    def _frame(self, content: memoryview) -> bytes | None:
-        frame = self._zstd.compress(content, zstd.ZstdCompressor.FLUSH_FRAME)
-        gain = len(content) - len(frame)
-        return frame if gain * LEAST_GAIN >= len(content) else None
-
-
-def decompress(frame: bytes | memoryview, size: int) -> bytes:
-    """Return the content of a frame, which is `size` bytes long.
-
-    At most `size` + 1 bytes are decompressed, with a window of at most 2**ZSTD_WINDOW_LOG bytes.
-
-    Raises:
-        PeerMisbehaved: the content is longer or shorter, this is more or less than one frame, or the frame says
-            another size or asks for a larger window.
-
-    """
-    try:
-        # All implementations must refuse the same frames, but the library checks the window only where it needs one
-        # besides the output. So it is checked here. The window of a single segment is the declared size.
-        if zstd.get_frame_info(frame).decompressed_size not in (None, size):
-            raise PeerMisbehaved(_BROKEN)
-        if not frame[4] & _SINGLE_SEGMENT and frame[5] > _MAX_WINDOW_DESCRIPTOR:
-            raise PeerMisbehaved(_BROKEN)
-        opener = zstd.ZstdDecompressor(
-            options={zstd.DecompressionParameter.window_log_max: limits.ZSTD_WINDOW_LOG}
-        )
-        content = opener.decompress(frame, max_length=size + 1)
-    except zstd.ZstdError:
-        raise PeerMisbehaved(_BROKEN) from None
-    if len(content) != size or not opener.eof or opener.unused_data:
-        raise PeerMisbehaved(_BROKEN)
-    return content
-
-
-_BROKEN: Final = "The other side sent compressed data that is not what it claims to be."

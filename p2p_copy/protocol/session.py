@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys as schedule, limits, wire
 from p2p_copy.protocol.messages import Abort
-from p2p_copy.protocol.records import Compressor, Opener, Sealer
+from p2p_copy.protocol.records import Opener, Sealer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.state_machine import LAST, ReceiverState, SenderState, State, say
 from p2p_copy.protocol.verification import VERIFY, words_of
@@ -22,6 +22,7 @@ from p2p_copy.protocol.verification import VERIFY, words_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from p2p_copy.protocol.compression import Compressor
     from p2p_copy.protocol.key_exchange import SessionKeys
     from p2p_copy.protocol.messages import Message
 
@@ -37,11 +38,16 @@ def ticket_capability(ticket: bytes) -> str:
     return _HAS + schedule.resume_mark(ticket)
 
 
+def _compressor() -> Compressor:
+    from p2p_copy.protocol.compression import Compressor  # its library delays the start of small transfers
+
+    return Compressor()
+
+
 class Session:
     """A conversation as `role` sees it, under fresh `keys`."""
 
     def __init__(self, role: Role, keys: SessionKeys) -> None:
-        compressor = Compressor() if ZSTD in keys.peer_capabilities else None
         self.ticket = keys.resume
         """The secret with which both sides meet again after a loss."""
         self.words = words_of(keys.verify)
@@ -51,7 +57,9 @@ class Session:
         self.abandoned = False
         """The other side has said that it gives up."""
         self._capabilities = keys.peer_capabilities
-        self._sealer = Sealer(keys.send_key, compressor=compressor)
+        self._sealer = Sealer(
+            keys.send_key, compressor=_compressor if ZSTD in keys.peer_capabilities else None
+        )
         self._opener = Opener(keys.receive_key)
         self._our_state: State = SenderState.NEW if role is Role.SENDER else ReceiverState.NEW
         self._their_state: State = ReceiverState.NEW if role is Role.SENDER else SenderState.NEW

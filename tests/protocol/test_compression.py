@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits
-from p2p_copy.protocol.records import LEAST_CONTENT, MOST_SKIPPED, Compressor, decompress
+from p2p_copy.protocol.compression import MOST_SKIPPED, Compressor, decompress
+from p2p_copy.protocol.records import LEAST_CONTENT, ZSTD, Sealer
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import KIB, MIB
 
@@ -75,8 +76,9 @@ def test_contents_that_do_not_get_smaller_are_sent_uncompressed() -> None:
 
 
 def test_tiny_contents_are_sent_uncompressed() -> None:
-    assert Compressor().compress(b"a" * (LEAST_CONTENT - 1)) is None
-    assert Compressor().compress(b"a" * LEAST_CONTENT) is not None
+    sealer = Sealer(bytes(32), compressor=Compressor)
+    assert not sealer.seal([b"a" * (LEAST_CONTENT - 1)])[1] & ZSTD
+    assert sealer.seal([b"a", b"a" * (LEAST_CONTENT - 1)])[1] & ZSTD
 
 
 @pytest.mark.parametrize(("zeros", "pays"), [(300, False), (1000, True)])
@@ -121,11 +123,9 @@ def test_a_success_shortens_the_pause_again() -> None:
 
 
 def test_tiny_contents_do_not_count_as_the_pause() -> None:
-    compressor = Compressor()
-    compressor.compress(NOISE)
-    compressor.compress(b"a")
-    assert compressor.compress(TEXT) is None
-    assert compressor.compress(TEXT) is not None
+    sealer = Sealer(bytes(32), compressor=Compressor)
+    flags = [sealer.seal([content])[1] for content in (NOISE, b"a", TEXT, TEXT)]
+    assert flags == [0, 0, 0, ZSTD]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from cyclopts import App
 
-from p2p_copy.cli.ui.examples import EXAMPLES
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -43,6 +41,8 @@ class Commands(App):
 
 def example_lines(command: str, width: int) -> Iterator[str]:
     """Yield the lines that show the examples of a command."""
+    from p2p_copy.cli.ui.examples import EXAMPLES
+
     if command in EXAMPLES:
         yield "Examples:"
         for purpose, line in EXAMPLES[command]:
