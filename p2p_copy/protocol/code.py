@@ -56,6 +56,10 @@ _WRITTEN: Final = re.compile(r"[a-z]+\s*\.\s*[a-z]+\s*-\s*[a-z]+(?:\s*\.\s*[a-z]
 _SEPARATORS: Final = re.compile(r"[\s.,_\-\u2010-\u2015\u2212]+")
 """What may stand between the words of a generated code; editors and telephones make other dashes of a "-"."""
 
+_LETTERS: Final = re.compile(r"[a-z]+")
+
+_LONGEST: Final = max(map(len, WORDS))
+
 _FORM: Final = (
     "A code is ROOM-SECRET, for example: lab7-a long passphrase (the first '-' ends the room; "
     f"the secret has at least {limits.MIN_OWN_SECRET} characters)."
@@ -69,6 +73,10 @@ _COUNTS: Final = range(limits.MIN_CODE_WORDS, limits.MAX_CODE_WORDS + 1)
 _WRONG_COUNT: Final = (
     f"The code is cut or too long: it has from {limits.MIN_CODE_WORDS} to {limits.MAX_CODE_WORDS} words. "
     "Compare it with the one that the sender shows."
+)
+
+_MISSPACED: Final = (
+    "The code has a typo: what stands between its words. Compare it with the one that the sender shows."
 )
 
 _ORDINALS: Final = ("1st", "2nd", "3rd", *(f"{number}th" for number in range(4, limits.MAX_CODE_WORDS + 1)))
@@ -200,13 +208,17 @@ class Code:
 
     @property
     def similar(self) -> Code | None:
-        """The generated code that was meant if this own code is one with dashes between its words and a typo; or None.
+        """The generated code that was meant if this own code is one with a typo, and dashes between its words; or None.
 
-        An own code may look like that by chance, so this is a question for its user.
+        So is one with something else than dots and dashes, or nothing, between two words, and no other typo. An own
+        code may look like that by chance, so this is a question for its user.
         """
-        words = () if self.is_generated else _words(self.text)
+        if self.is_generated:
+            return None
+        words = _words(self.text)
         known = sum(_number(word) is not None for word in words)
-        return _meant(words) if len(words) in _COUNTS and 2 * known > len(words) else None
+        meant = _meant(words) if len(words) in _COUNTS and 2 * known > len(words) else None
+        return meant or _respaced(self.text)
 
     def __str__(self) -> str:
         """Return the whole code."""
@@ -235,6 +247,8 @@ def _parts(text: str) -> tuple[str, str]:
     if any(unicodedata.category(character) in _UNSEEN for character in room + secret):
         raise UsageError("The code contains a control or invisible character. Type it instead of pasting it.")
     if not separator:
+        if (meant := _respaced(text)) is not None:
+            raise CodeTypo(_MISSPACED, meant)
         raise UsageError(_NO_DASH)
     if not room:
         raise UsageError(f"The code has no room before its '-'. {_FORM}")
@@ -284,7 +298,7 @@ def _is_valid(words: _Words) -> bool:
 def _typo(words: _Words) -> CodeTypo:
     """Return the error about words that are no code."""
     if len(words) not in _COUNTS:
-        return CodeTypo(_WRONG_COUNT)
+        return CodeTypo(_WRONG_COUNT, _respaced(" ".join(words)))
     unknown = [_ORDINALS[at] for at, word in enumerate(words) if _number(word) is None]
     if len(unknown) > 1:
         what = f"the {', '.join(unknown[:-1])} and {unknown[-1]} words are misspelt"
@@ -293,7 +307,8 @@ def _typo(words: _Words) -> CodeTypo:
     else:
         what = "its words do not belong together, so one is wrong or missing, or two are swapped"
     return CodeTypo(
-        f"The code has a typo: {what}. Compare it with the one that the sender shows.", _meant(words)
+        f"The code has a typo: {what}. Compare it with the one that the sender shows.",
+        _meant(words) or _respaced(" ".join(words)),
     )
 
 
@@ -305,6 +320,21 @@ def _meant(words: _Words) -> Code | None:
     fewest = min((edits for edits, _ in fitting), default=0)
     nearest = {repaired for edits, repaired in fitting if edits == fewest}
     return Code(*_joined(nearest.pop())) if len(nearest) == 1 else None
+
+
+def _respaced(text: str) -> Code | None:
+    """Return the generated code whose words a text has, but with something else, or nothing, between two of them."""
+    words = tuple(_LETTERS.findall(text.lower()))
+    fitting = {words} if _is_code(words) else set()
+    if len(words) + 1 in _COUNTS:
+        for at, word in enumerate(words):
+            if _number(word) is not None or len(word) > 2 * _LONGEST:
+                continue
+            for cut, skipped in product(range(1, len(word)), (0, 1)):  # a letter may stand there for the dot
+                divided = (*words[:at], word[:cut], word[cut + skipped :], *words[at + 1 :])
+                if _is_code(divided):
+                    fitting.add(divided)
+    return Code(*_joined(fitting.pop())) if len(fitting) == 1 else None
 
 
 def _repairs(words: _Words) -> Iterator[tuple[int, _Words]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy.errors import RelayUnreachable
 from p2p_copy.protocol.code import Code
 from tests.cli.processes import ENOUGH, code_of, contents, finish, line_of, start
 
@@ -308,12 +309,14 @@ def test_without_progress_there_is_no_live_line(
     assert "Sent 3 files" in screen.seen
 
 
-def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> None:
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen, is_own: bool) -> None:
     code = Code.generate(lambda below: below // 3).text
     receiver = screen.attach(
         start(
             "receive",
-            "x" + code,
+            code.replace(".", "/", 1) if is_own else "x" + code,
+            "--yes",
             "--server",
             "ws://127.0.0.1:1",
             stdin=subprocess.DEVNULL,
@@ -321,7 +324,7 @@ def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> 
         )
     )
     screen.read_until(rf"Did you mean {re.escape(code)}\?")
-    assert finish(receiver)[0] == 2
+    assert finish(receiver)[0] == (RelayUnreachable.exit_code if is_own else 2)
 
 
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[-+][0-9]{2}:[0-9]{2}"

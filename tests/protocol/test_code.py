@@ -228,6 +228,46 @@ def test_dashes_and_a_typo_are_an_own_code_that_names_the_similar_one() -> None:
     assert Code.parse("qqqq-qqqqq-qqqqq-qqqqq-acid").similar is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sloppy/scone-folic.monthly.explicit",
+        "sloppy; scone-folic.monthly.explicit",
+        "sloppyscone-folic.monthly.explicit",
+        "sloppylscone-folic.monthly.explicit",
+        "sloppy1scone-folic.monthly.explicit",
+        "sloppy.scone-folic/monthly.explicit",
+        "sloppy.scone-folic.monthly.explicit1",
+        "sloppy.scone-folic.monthlyexplicit",
+        "sloppy.scone=folic.monthly.explicit",
+        "sloppyscone folic monthly explicit",
+    ],
+)
+def test_what_stands_between_the_words_may_be_mistyped(text: str) -> None:
+    """It is no generated code, because it may be an own one; but it is asked whether that was meant."""
+    assert _suggested(text) == Code.parse("sloppy scone folic monthly explicit")
+
+
+def _suggested(text: str) -> Code | None:
+    try:
+        code = Code.parse(text)
+    except CodeTypo as typo:
+        return typo.suggestion
+    return None if code.is_generated else code.similar
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sloppy1scone-folic.monthly.explicitt1",
+        "lab7-correct horse battery staple",
+        "acid!acorn-acre/acts/add",
+    ],
+)
+def test_an_own_code_with_other_words_is_no_typo(text: str) -> None:
+    assert Code.parse(text).similar is None
+
+
 def misspelt(word: str, rng: random.Random) -> str:
     at = rng.randrange(len(word))
     letter = rng.choice("abcdefghijklmnopqrstuvwxyz")

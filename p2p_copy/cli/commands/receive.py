@@ -36,6 +36,8 @@ def receive(
     inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
+    if text is not None and terminal.is_interactive and (meant := code.similar) is not None:
+        terminal.say(f"This code is read as one of your own. Did you mean {meant.text}?")
     # Not for a generated code, which is of use to others for one transfer only; an own code may be used again.
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
