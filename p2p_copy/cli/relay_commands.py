@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from p2p_copy.cli.options import completers
 from p2p_copy.cli.options.groups import LISTENING, SETUP
-from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
+from p2p_copy.cli.options.relay import DEFAULT_LIMITS, WORKERS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.options.values import DURATION, PATH, PathText
 from p2p_copy.relay import limits as relay_limits
@@ -47,6 +47,15 @@ def run_relay_server(
     drain: Annotated[
         float, SETUP, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
     ] = relay_limits.DRAIN,
+    workers: Annotated[
+        int,
+        SETUP,
+        WORKERS,
+        Parameter(
+            help="Processes that share the port and the clients, each on a core of its own; auto: as many as cores. "
+            "All limits hold for all of them together. Linux and macOS."
+        ),
+    ] = 1,
     limit: RelayLimits = DEFAULT_LIMITS,
     log: RelayLog = DEFAULT_LOG,
     admin: Annotated[
@@ -74,6 +83,7 @@ def run_relay_server(
         keyfile=keyfile,
         watch_certificates=reload_certs == "auto",
         drain=drain,
+        workers=workers,
         limit=limit,
         log=log,
         admin=admin,

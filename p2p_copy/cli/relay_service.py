@@ -1,7 +1,7 @@
 """Runs a relay as a service: obeys signals, and reports to the service manager.
 
-SIGHUP reloads. The first SIGTERM or Ctrl-C lets pairings finish, the second one cuts them, the third one ends the
-process. Being stopped by a signal is a success.
+SIGHUP reloads, and SIGUSR2 replaces the workers of a relay that has some. The first SIGTERM or Ctrl-C lets pairings
+finish, the second one cuts them, the third one ends the process. Being stopped by a signal is a success.
 """
 
 from __future__ import annotations
@@ -9,31 +9,52 @@ from __future__ import annotations
 import math
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.signals import RELOAD_RELAY, STOP_RELAY
+from p2p_copy.cli.signals import RELOAD_RELAY, STOP_RELAY, UPGRADE_RELAY
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.relay.admin.http_api import Admin
+from p2p_copy.relay.admin.http_api import Admin, Administered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from p2p_copy.relay.admin.systemd import Notifier
     from p2p_copy.relay.config import Place
-    from p2p_copy.relay.server import Relay
+    from p2p_copy.relay.tally import Counts
+
+
+class Served(Administered, Protocol):
+    """A relay of one process, or of several."""
+
+    async def run(self, *, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
+        """Serve until it is stopped. Reports where it listens."""
+
+    def drain(self, seconds: float) -> None:
+        """Take no more clients, and end with the last pairing, or after some seconds."""
+
+    def stop(self, within: float) -> None:
+        """End everything within some seconds."""
+
+    async def reload(self) -> bool:
+        """Read files again; return False if one cannot be used."""
+
+    @property
+    def counts(self) -> Counts:
+        """What it has done and is doing."""
 
 
 async def run_service(
-    relay: Relay,
+    relay: Served,
     notifier: Notifier,
     *,
     drain: float,
     announce: Callable[[list[str]], None],
     attend: Callable[[], Awaitable[None]] = trio.sleep_forever,
     admin: Place | None = None,
+    upgrade: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
     """Run a relay until signals have ended it.
 
@@ -44,6 +65,7 @@ async def run_service(
         announce: is called once with the relay's URLs, as soon as it accepts clients.
         attend: runs beside the relay until it has ended.
         admin: address of the admin interface.
+        upgrade: replaces the workers of a relay that has some.
 
     Raises:
         CannotListen: the relay cannot start; in an exception group.
@@ -52,9 +74,9 @@ async def run_service(
     async with trio.open_nursery() as helpers:
         helpers.start_soon(attend)
         orders = Orders(relay, notifier, drain)
-        await helpers.start(_obey, orders)
+        await helpers.start(_obey, orders, upgrade)
         if admin is not None:
-            await helpers.start(Admin(relay, orders.drain, orders.reload).serve, admin)
+            await helpers.start(Admin(relay, orders.drain, orders.reload, upgrade).serve, admin)
         async with trio.open_nursery() as serving:
             await serving.start(relay.run)
             announce(relay.urls)
@@ -66,7 +88,7 @@ async def run_service(
 class Orders:
     """Stops and reloads a relay, by a signal or the admin interface, and reports it to the service manager."""
 
-    def __init__(self, relay: Relay, notifier: Notifier, drain: float) -> None:
+    def __init__(self, relay: Served, notifier: Notifier, drain: float) -> None:
         """Control `relay`; `drain` is the seconds that pairings have to finish."""
         self.relay = relay
         self._notifier = notifier
@@ -83,11 +105,18 @@ class Orders:
             return await self.relay.reload()
 
 
-async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def _obey(
+    orders: Orders,
+    upgrade: Callable[[], Awaitable[bool]] | None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     # A signal that is ignored stays ignored, for background jobs of a shell. SIGHUP is obeyed all the same: it reloads.
     heeded = [number for number in STOP_RELAY if signal.getsignal(number) is not signal.SIG_IGN]
     if RELOAD_RELAY is not None:
         heeded.append(RELOAD_RELAY)
+    if UPGRADE_RELAY is not None and upgrade is not None:
+        heeded.append(UPGRADE_RELAY)
     stops = 0
     for each in heeded:
         # Trio restores this handler at the end: a late signal must not turn success into failure.
@@ -98,6 +127,9 @@ async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TAS
             async for number in signals:
                 if number == RELOAD_RELAY:
                     reloads.start_soon(orders.reload)
+                    continue
+                if upgrade is not None and number == UPGRADE_RELAY:
+                    reloads.start_soon(upgrade)
                     continue
                 stops += 1
                 if stops == 1:
@@ -112,7 +144,7 @@ def _too_late(_number: int, _frame: object) -> None:
     """Do nothing: the relay has ended."""
 
 
-def _status(relay: Relay) -> str:
+def _status(relay: Served) -> str:
     counts = relay.counts
     doing = "stopping" if relay.draining else "serving"
     return f"{doing}: {counts.pairings} pairs, {counts.waiting} waiting, {counts.served} pairs served"

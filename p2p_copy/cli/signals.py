@@ -15,6 +15,10 @@ if sys.platform == "win32":
 
     RELOAD_RELAY: Final = None
     """Makes a relay read its files again."""
+
+    UPGRADE_RELAY: Final = None
+    """Makes a relay replace its workers."""
 else:
     STOP_TRANSFER: Final = (*STOP_RELAY, signal.SIGHUP, signal.SIGUSR1)
     RELOAD_RELAY: Final = signal.SIGHUP
+    UPGRADE_RELAY: Final = signal.SIGUSR2

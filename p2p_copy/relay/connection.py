@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.protocol.rendezvous import Welcome
     from p2p_copy.relay.access.admission import Client
-    from p2p_copy.relay.access.gatekeeper import Gatekeeper
+    from p2p_copy.relay.access.gatekeeper import Gate
     from p2p_copy.relay.entry.certificates import Certificates
     from p2p_copy.relay.seats import Seats
     from p2p_copy.relay.tally import Tally
@@ -52,7 +52,7 @@ class Connections:
 
     def __init__(
         self,
-        gatekeeper: Gatekeeper,
+        gatekeeper: Gate,
         certificates: Certificates | None,
         seats: Seats,
         tally: Tally,
@@ -107,17 +107,20 @@ class Connections:
 
     async def _serve(self, stream: TCPStream, client: Client) -> None:
         config = self._gatekeeper.config
-        with self._gatekeeper.arrivals.limit(config.accept_budget, client) as arrived:
+        with self._gatekeeper.arrivals.limit(client.budget, client) as arrived:
             if not await self._gatekeeper.read_proxy(client, stream):
                 return
             abuse = self._tally.abuse
-            opened = await secured(stream, self._certificates, abuse)
+            certificates = None if client.is_decrypted else self._certificates
+            opened = await secured(stream, certificates, abuse)
             request = await read_upgrade(opened.stream, abuse, opened.certificate) if opened else None
             if opened is None or request is None:
                 events.NO_CLIENT.log()
                 return
-            if not self._gatekeeper.read_forwarded(client, request.forwarded):
+            if not await self._gatekeeper.read_forwarded(client, request.forwarded):
                 await refuse_busy(opened.stream)
+                return
+            if await self._gatekeeper.pass_on(client, opened.stream, request, arrived):
                 return
             async with accept(
                 opened.stream,
@@ -138,7 +141,7 @@ class Connections:
         """Hear and answer the client's first message; return it if the client is welcome."""
         said = rendezvous.decode_hello(await link.receive(), path)
         client.has_spoken = True
-        answer = self._answer(said, client)
+        answer = await self._answer(said, client)
         if isinstance(answer, Refused):
             await refuse(link, answer, self._tally, legacy=path == rendezvous.LEGACY_PATH)
             return None
@@ -147,7 +150,7 @@ class Connections:
             await link.send(rendezvous.encode(answer))
         return said
 
-    def _answer(self, said: Hello | Refused, client: Client) -> Welcome | Refused:
+    async def _answer(self, said: Hello | Refused, client: Client) -> Welcome | Refused:
         if self._draining():
             return RELAY_STOPS
         if isinstance(said, Refused):
@@ -158,7 +161,7 @@ class Connections:
             return FOREIGN_ROOM
         if self._seats.memory_is_short:
             return NO_MEMORY
-        return self._gatekeeper.answer_hello(
+        return await self._gatekeeper.answer_hello(
             client,
             said,
             waiting=self._seats.waiting,

@@ -241,6 +241,58 @@ CERTIFICATE_WARNINGS: Final = (14, 7, 1)
 MAX_TOKENS_FILE: Final = 1 * MIB
 """Bytes of a relay's file of tokens: some ten thousand, each of which is compared at every hello."""
 
+# Worker processes
+
+MAX_WORKERS: Final = 256
+"""Most worker processes of a relay: a room's first byte, by which clients are sent to one, has as many values."""
+
+MAX_CLIENT_HELLO: Final = 5 + 16 * KIB
+"""Bytes of a TLS ClientHello that are looked at: one record (RFC 8446 section 5.1). Ours have half a KiB, or two with a
+post-quantum key. A longer one is served, without its hint."""
+
+WORKER_REPORT_INTERVAL: Final = 1.0
+"""Seconds between two reports of a worker, which are its signs of life and what stays known of one that is killed."""
+
+WORKER_SILENT: Final = 30.0
+"""Seconds without a report after which a worker is killed: no event loop stands still for a hundredth of that."""
+
+WORKER_START: Final = 30.0
+"""Seconds in which a new worker has to be ready; it takes half a second on an idle machine."""
+
+WORKER_PAUSES: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds until a worker that has ended is started again, each time it ends early."""
+
+WORKER_SETTLED: Final = 60.0
+"""Seconds after which a worker has not ended early, and is started again at once."""
+
+WORKER_KILL: Final = 3.0
+"""Seconds after the time in which a stopping worker should have ended until it is killed."""
+
+WORKER_RETIREMENT: Final = 7 * 24 * 3600.0
+"""Seconds for the pairings of a worker whose place another one has: a week, so that an old program ends some day."""
+
+CONTROL_ANSWER: Final = 5.0
+"""Seconds for a worker's answer to the first process: less than a request at the admin address has."""
+
+CONTROL_READ: Final = 64 * KIB
+"""Bytes of one read between two processes of a relay."""
+
+MAX_CONTROL_MESSAGE: Final = 8 * MIB
+"""Bytes of one message between them, and of those that wait to be read: a list of 4,096 pairings has 200 KiB."""
+
+SHARED_RATE_GRAIN: Final = 0.05
+"""Seconds' worth of a shared rate that a worker's pairing owes before it asks the first process for them: some 20
+questions a second for each such rate, however many pairings share it."""
+
+QUOTA_SLICE: Final = 4 * MIB
+"""Bytes of a quota that a worker takes at once for a pairing, to ask seldom; what it has not used it gives back."""
+
+QUOTA_NEAR: Final = 64
+"""Slices that must be left of a quota for that; from then on it is asked for each piece, so that a quota is exact."""
+
+PASS_ON_READ: Final = 64 * KIB
+"""Bytes of one read for a client that a worker passes on to another one: two such reads are held for each client."""
+
 # Log, service manager, admin address
 
 LOG_WINDOW: Final = 60.0

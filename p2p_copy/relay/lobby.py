@@ -110,8 +110,14 @@ class Lobby(Generic[S]):
         Two sides that have met reconnect in another room. If the relay has not noticed the loss of the first one, its
         partner is still paired in the old room, and would come to the new room only after that pairing.
         """
-        other = self._claims.get(claim or "")
-        if other is None or other == room:
+        if claim is None or self._claims.get(claim) == room:
+            return None
+        return self.vacate(claim)
+
+    def vacate(self, claim: str) -> S | None:
+        """Free the seat that was taken under this claim, and return it; None if there is none."""
+        other = self._claims.get(claim)
+        if other is None:
             return None
         for place in self._rooms.get(other, {}).values():
             if place.claim == claim:

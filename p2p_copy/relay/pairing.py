@@ -45,7 +45,7 @@ from p2p_copy.units import KIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from p2p_copy.relay.access.rates import PairingLimits
+    from p2p_copy.relay.access.rates import Limits
     from p2p_copy.transport.link import Link
 
 UNSUPPORTED: Final = 1003
@@ -177,7 +177,7 @@ class Pairing:
         *,
         legacy: bool,
         on_end: Callable[[], None],
-        pairing_limits: PairingLimits | None = None,
+        pairing_limits: Limits | None = None,
         budget: Budget | None = None,
         reports: tuple[bool, bool] = (False, False),
     ) -> None:
@@ -264,7 +264,7 @@ class Pairing:
                         self._end(source.misbehaved, source)
                         return
                     size = sum(len(piece.data) for piece in batch)
-                    if self._limits is not None and not self._limits.spend(size):
+                    if self._limits is not None and not await self._limits.spend(size):
                         self._end(Outcome.QUOTA_USED)
                         return
                     source.sent += size

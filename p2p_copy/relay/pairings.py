@@ -50,9 +50,15 @@ class Pairings:
         ended = self._tally.received.items()
         return {side: before + now for (side, before), now in zip(ended, sums, strict=True)}
 
-    async def run(self, pairing: Pairing, addresses: tuple[str | None, ...]) -> None:
-        """Run a pairing until its end, then count it and log it with the addresses of its clients."""
-        number = next(self._numbers)
+    async def run(
+        self, pairing: Pairing, addresses: tuple[str | None, ...], number: int | None = None
+    ) -> None:
+        """Run a pairing until its end, then count it and log it with the addresses of its clients.
+
+        Without a `number` it has the next one of this process.
+        """
+        if number is None:
+            number = next(self._numbers)
         self.running[number] = pairing
         pairing.number = number
         if self._stopping:

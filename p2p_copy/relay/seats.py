@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.protocol.rendezvous import Hello
     from p2p_copy.relay.access.admission import Client
-    from p2p_copy.relay.access.gatekeeper import Gatekeeper
+    from p2p_copy.relay.access.gatekeeper import Gate
     from p2p_copy.relay.pairings import Pairings
     from p2p_copy.relay.tally import Tally
     from p2p_copy.transport.link import Link
@@ -73,7 +73,7 @@ class Seats:
     """The waiting clients of one relay, and their way into pairings."""
 
     def __init__(
-        self, gatekeeper: Gatekeeper, pairings: Pairings, tally: Tally, draining: Callable[[], bool]
+        self, gatekeeper: Gate, pairings: Pairings, tally: Tally, draining: Callable[[], bool]
     ) -> None:
         """Begin with no client.
 
@@ -124,6 +124,12 @@ class Seats:
             and incumbent.since + protocol_limits.LEAST_REDIAL / 2 <= trio.current_time()
             and self._lobby.owns(room, hello.role, hello.claim)
         )
+
+    def vacate(self, claim: str) -> None:
+        """Free the place of the client with this claim, which has come to another process, whatever the room."""
+        if (stale := self._lobby.vacate(claim)) is not None:
+            events.RETURNED.log(role=stale.role.value)
+            stale.replace()
 
     def drain(self) -> None:
         """Refuse all clients that wait."""
@@ -289,7 +295,8 @@ class Seats:
             if each.replaced:  # since the two were matched
                 pairing.lose(each.role)
         try:
-            await self._pairings.run(pairing, (sender.client.address, receiver.client.address))
+            addresses = sender.client.address, receiver.client.address
+            await self._pairings.run(pairing, addresses, seat.client.number)
         finally:
             seat.pairing = partner.pairing = None  # a pairing refers to its seats: break the cycle
 

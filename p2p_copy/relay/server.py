@@ -12,13 +12,14 @@ Rules:
 from __future__ import annotations
 
 import os
+from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.gatekeeper import Gatekeeper
+from p2p_copy.relay.access.gatekeeper import Gate, Gatekeeper
 from p2p_copy.relay.budget import Budget
 from p2p_copy.relay.connection import Connections
 from p2p_copy.relay.entry.certificates import Certificates
@@ -27,14 +28,18 @@ from p2p_copy.relay.file_thread import FileThread
 from p2p_copy.relay.log import events
 from p2p_copy.relay.pairings import Pairings
 from p2p_copy.relay.seats import Seats
+from p2p_copy.relay.snapshot import RunningPairing, Snapshot
 from p2p_copy.relay.tally import Counts, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from p2p_copy.relay.config import RelayConfig
-    from p2p_copy.relay.entry.listeners import Listener
     from p2p_copy.relay.log.abuse import AbuseCounter
+    from p2p_copy.transport.tcp import TCPStream
+
+
+ListenerT = TypeVar("ListenerT", bound="trio.abc.Listener[TCPStream]")
 
 
 async def prepared(config: RelayConfig) -> Relay:
@@ -48,7 +53,13 @@ async def prepared(config: RelayConfig) -> Relay:
     return await FileThread().run("Certificate, key or tokens", Relay, config)
 
 
-def _certificates(config: RelayConfig, abuse: AbuseCounter) -> Certificates | None:
+def certificates_of(config: RelayConfig, abuse: AbuseCounter) -> Certificates | None:
+    """Return the certificates that the configuration names; None for a relay without TLS.
+
+    Raises:
+        CannotListen: they cannot be used.
+
+    """
     if not config.certfile:
         return None
     keyfile = os.fspath(config.keyfile) if config.keyfile else None
@@ -61,15 +72,17 @@ class Relay:
     Attributes:
         tally: counts what the relay has done.
         certificates: its certificate for TLS; None without TLS.
-        gatekeeper: decides which clients are admitted.
+        gatekeeper: decides which clients are admitted; it may be in another process.
         budget: the budget of memory that all pairings share.
         pairings: the pairings that run.
         urls: where the relay listens, as soon as it does.
 
     """
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(self, config: RelayConfig, gate: Gate | None = None) -> None:
         """Prepare a relay, and read its files. `prepared` does the same, but fails in time if a disk does not answer.
+
+        `gate` decides who comes in; without one the relay has its own gatekeeper.
 
         Raises:
             CannotListen: certificate and key, or the file of tokens, cannot be used.
@@ -77,8 +90,8 @@ class Relay:
 
         """
         self.tally = Tally()
-        self.certificates = _certificates(config, self.tally.abuse)
-        self.gatekeeper = Gatekeeper(config, self.tally.abuse)
+        self.certificates = certificates_of(config, self.tally.abuse)
+        self.gatekeeper = gate or Gatekeeper(config, self.tally.abuse)
         self.budget = Budget(config.max_memory)
         self.pairings = Pairings(self.budget, self.tally)
         self.urls: list[str] = []
@@ -102,18 +115,21 @@ class Relay:
         self.urls = list(dict.fromkeys(one.url(tls=self.certificates is not None) for one in listeners))
         self.tally.begin()
         try:
-            task_status.started([one.sockname for one in listeners if one.sockname])
-            await self._serve(listeners)
+            async with trio.open_nursery() as own:
+                if self.certificates is not None:
+                    own.start_soon(partial(self.certificates.watch, files=self.config.watch_certificates))
+                task_status.started([one.sockname for one in listeners if one.sockname])
+                await self.serve(listeners)
+                own.cancel_scope.cancel()
         finally:
             self.tally.close()
             for listener in listeners:
                 await trio.aclose_forcefully(listener)  # does nothing if it is closed
 
-    async def _serve(self, listeners: list[Listener]) -> None:
+    async def serve(self, listeners: list[ListenerT]) -> None:
+        """Serve the connections that these listeners accept; it ends as `run` does."""
         async with trio.open_nursery() as own:
             own.start_soon(self.pairings.watch)
-            if self.certificates is not None:
-                own.start_soon(partial(self.certificates.watch, files=self.config.watch_certificates))
             async with trio.open_nursery() as connections:
                 try:
                     with self._accepting:
@@ -122,6 +138,7 @@ class Relay:
                         )
                     with self._patience:
                         await self._seats.wait_until_empty()
+                        await self.gatekeeper.wait_until_empty()
                 finally:
                     self.stop(limits.STOP_TIMEOUT)
             own.cancel_scope.cancel()
@@ -156,6 +173,15 @@ class Relay:
                 nursery.start_soon(collect, self.certificates.reload)
         return all(results)
 
+    def vacate(self, claim: str) -> None:
+        """Free the place of the client with this claim, which has come to another process."""
+        self._seats.vacate(claim)
+
+    @property
+    def waiting(self) -> int:
+        """How many clients wait for their other side."""
+        return self._seats.waiting
+
     def change(self, config: RelayConfig) -> None:
         """Use the limits of another configuration from now on. Files, and where the relay listens, do not change."""
         self.budget.limit = config.max_memory
@@ -176,10 +202,47 @@ class Relay:
         """What the relay has done and is doing."""
         return Counts(self._seats.waiting, len(self.pairings), self.tally.served, self.tally.copied)
 
+    async def snapshot(self) -> Snapshot:
+        """Return all that the relay has counted."""
+        return self.current()
+
+    def current(self, *, with_pairings: bool = True) -> Snapshot:
+        """Return all that the relay has counted; see `snapshot`."""
+        tally, running = self.tally, self.pairings.running
+        return Snapshot(
+            connections=self.connections,
+            waiting=self._seats.waiting,
+            rooms=self.rooms,
+            running=len(running),
+            stalled=sum(pairing.is_stalled for pairing in running.values()),
+            tasks=trio.lowlevel.current_statistics().tasks_living,
+            memory_held=self.budget.held,
+            memory_limit=int(self.budget.limit),
+            received=Counter(self.pairings.received),
+            served=tally.served,
+            outcomes=tally.outcomes.copy(),
+            refused=tally.refused.copy(),
+            handshakes_failed=tally.handshakes_failed,
+            abuse=tally.abuse.counts.copy(),
+            pairings=[
+                RunningPairing(number, round(pairing.seconds), sum(pairing.sent))
+                for number, pairing in running.items()
+            ]
+            if with_pairings
+            else [],
+        )
+
+    async def end(self, number: int) -> bool:
+        """End the pairing with this number, because the operator wants that; return False if there is none."""
+        pairing = self.pairings.running.get(number)
+        if pairing is not None:
+            pairing.dismiss()
+        return pairing is not None
+
     @property
     def connections(self) -> int:
         """How many connections are open, those without a hello included."""
-        return self.gatekeeper.admission.places
+        return self.gatekeeper.places
 
     @property
     def rooms(self) -> int:

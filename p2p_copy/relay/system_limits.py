@@ -1,4 +1,4 @@
-"""Finds out what the operating system allows this process: how many connections, and how much memory."""
+"""Finds out what the operating system allows this process: connections, memory, and processors."""
 
 from __future__ import annotations
 
@@ -56,6 +56,26 @@ def memory_allowed(groups: Path = _PROC, mounted: Path = _SYS) -> int | None:
         with suppress(ValueError, OSError):
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min((number for number in found if number > 0), default=None)
+
+
+def processors_allowed(groups: Path = _PROC, mounted: Path = _SYS) -> int:
+    """Return how many processors this process may use: the least of its own and its control groups' limits, at least 1.
+
+    The arguments are those of `memory_allowed`. Of control groups those of version 2 are read (`cpu.max`).
+    """
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = []
+    with suppress(OSError, ValueError):
+        lines = groups.read_text("utf-8", "replace").splitlines()
+        (group,) = (line[3:] for line in lines if line.startswith("0::"))
+        folder = mounted / group.lstrip("/")
+        for each in (folder, *folder.parents):
+            with suppress(OSError, ValueError):  # the word for no limit is "max"
+                quota, period = (each / "cpu.max").read_text().split()
+                quotas.append(int(quota) // int(period))
+            if each == mounted:
+                break
+    return max(1, min((own, *quotas)))
 
 
 def _of_groups(groups: Path, mounted: Path) -> Iterator[int]:

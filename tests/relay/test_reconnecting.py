@@ -253,16 +253,18 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
 async def test_the_more_clients_wait_the_less_often_they_dial_again() -> None:
     gatekeeper = Gatekeeper(RelayConfig("127.0.0.1", 0), AbuseCounter())
 
-    def again(waiting: int) -> int | None:
+    async def again(waiting: int) -> int | None:
         client = gatekeeper.admission.arrive((), 0, gatekeeper.arrivals.evict)
         assert isinstance(client, Client)
         said = Hello(Role.SENDER, "0" * 64)
-        welcome = gatekeeper.answer_hello(client, said, waiting=waiting, is_first=True, dials_again=False)
+        welcome = await gatekeeper.answer_hello(
+            client, said, waiting=waiting, is_first=True, dials_again=False
+        )
         assert isinstance(welcome, Welcome)
         return welcome.again
 
-    assert again(0) == protocol_limits.REDIAL_AFTER
-    assert again(3000) == 3000 / limits.REDIALS_PER_SECOND
+    assert await again(0) == protocol_limits.REDIAL_AFTER
+    assert await again(3000) == 3000 / limits.REDIALS_PER_SECOND
 
 
 # Paired clients

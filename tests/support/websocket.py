@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
@@ -20,6 +20,9 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 E = TypeVar("E", bound=Event)
 
@@ -65,8 +68,8 @@ class RawClient:
         self._machine = WSConnection(ConnectionType.CLIENT)
         self._events: deque[Event] = deque()
 
-    async def upgrade(self, path: str = "/") -> None:
-        await self.send(Request(host="localhost", target=path))
+    async def upgrade(self, path: str = "/", headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await self.send(Request(host="localhost", target=path, extra_headers=[*headers]))
         await self.expect(AcceptConnection)
 
     async def send(self, event: Event | str | bytes) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import json
 import os
 import signal
+import socket
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +31,7 @@ from p2p_copy.relay.server import prepared
 from p2p_copy.relay.system_limits import raise_descriptor_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from p2p_copy.cli.options.relay import RelayLimits
     from p2p_copy.cli.options.relay_log import RelayLog
@@ -42,6 +45,7 @@ def run_relay_server(
     keyfile: str | None,
     watch_certificates: bool,
     drain: float,
+    workers: int,
     limit: RelayLimits,
     log: RelayLog,
     admin: str | None,
@@ -49,8 +53,8 @@ def run_relay_server(
     """Serve until a signal ends it, which is a success; return exit code 0.
 
     Raises:
-        UsageError: certificate and key are missing, or given with --no-tls; there is no address to listen at; or
-            options of the log contradict each other.
+        UsageError: certificate and key are missing, or given with --no-tls; there is no address to listen at; options
+            of the log contradict each other; or this system cannot have several workers.
         CannotListen: the relay cannot start.
 
     """
@@ -62,6 +66,10 @@ def run_relay_server(
     if not tls and (certfile or keyfile):
         raise UsageError(
             "--certfile and --keyfile are for TLS, which --no-tls turns off. Leave one of them out."
+        )
+    if workers > 1 and not hasattr(socket.socket, "sendmsg"):
+        raise UsageError(
+            "Several --workers need Linux or macOS: this system cannot pass connections on to them."
         )
     config = RelayConfig(
         host=None,
@@ -89,18 +97,43 @@ def run_relay_server(
     gc.set_threshold(*cli_limits.RELAY_COLLECTIONS)
     service = partial(
         run_service,
-        trio.run(prepared, config),
-        Notifier(os.environ),
+        notifier=Notifier(os.environ),
         drain=drain,
         announce=announce,
         attend=lines.attend,
         admin=where_admin,
     )
-    trio.run(service)
+    if workers == 1:
+        trio.run(partial(service, trio.run(prepared, config)))
+    else:
+        _run_supervisor(config, workers, service)
     # Python restores the default handlers when it ends, and a late signal would turn success into failure.
     for number in STOP_RELAY:
         signal.signal(number, signal.SIG_IGN)
     return 0
+
+
+def _run_supervisor(config: RelayConfig, workers: int, service: Callable[..., Awaitable[None]]) -> None:
+    from p2p_copy.relay.workers.supervisor import prepared as prepare
+
+    relay = trio.run(prepare, config, workers, worker_command())
+    trio.run(partial(service, relay, upgrade=relay.upgrade))
+
+
+def worker_command() -> list[str]:
+    """Return the command that starts a worker of this very program, be it installed, a checkout or one file."""
+    program = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    program += f"from {run_worker.__module__} import run_worker; run_worker(int(sys.argv[2]))"
+    return [sys.executable, "-c", program, json.dumps(sys.path)]
+
+
+def run_worker(descriptor: int) -> None:
+    """Be a worker process of a relay, which hears its orders at `descriptor`."""
+    from p2p_copy.relay.workers.worker import run_worker as run
+
+    tune_memory()
+    gc.set_threshold(*cli_limits.RELAY_COLLECTIONS)
+    run(descriptor)
 
 
 def _is_trial(config: RelayConfig, log: RelayLog, admin: str | None, terminal: Terminal) -> bool:

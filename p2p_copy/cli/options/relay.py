@@ -10,7 +10,22 @@ from cyclopts import Parameter, validators
 from p2p_copy.cli.options.groups import ACCESS, CLIENT_LIMITS, DATA_LIMITS
 from p2p_copy.cli.options.values import DURATION, FLAG, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits
+from p2p_copy.relay.system_limits import processors_allowed
 from p2p_copy.units import parse_rate, parse_size
+
+
+def _workers(text: str) -> int:
+    """Parse a number of worker processes; `auto` is one for each core that this process may use."""
+    if text.strip().lower() == "auto":
+        return min(processors_allowed(), limits.MAX_WORKERS)
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it is a number of processes, or auto") from None
+
+
+WORKERS: Final = parsed_by(_workers, "N|auto", validator=validators.Number(gte=1, lte=limits.MAX_WORKERS))
+"""For the option `--workers`."""
 
 _ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
 _ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")

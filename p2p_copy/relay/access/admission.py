@@ -82,6 +82,10 @@ class Client:
         gone: it has left, and no longer counts.
         throttle: limits how much is read from it; set when it is admitted.
         is_proxy: a trusted proxy is at the other end.
+        number: its number at a relay of several processes, where it is the number of its pairing as well.
+        budget: seconds that it has until its hello.
+        claim: the claim of its hello, at a relay of several processes.
+        is_decrypted: another process of the relay speaks TLS with it.
         address: its address for the log; None unless the operator wants addresses there.
         has_spoken: its first message has come.
         account: the account of the access token that it has shown.
@@ -95,6 +99,10 @@ class Client:
     gone: bool = False
     throttle: Throttle = field(init=False, repr=False)
     is_proxy: bool = False
+    number: int | None = None
+    budget: float = math.inf
+    claim: str | None = field(default=None, repr=False)
+    is_decrypted: bool = False
     address: str | None = None
     has_spoken: bool = False
     account: Account | None = None

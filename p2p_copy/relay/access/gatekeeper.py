@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -37,14 +37,16 @@ from p2p_copy.relay.system_limits import connections_allowed
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from p2p_copy.relay.access.admission import Client
+    from p2p_copy.relay.access.rates import Limits
     from p2p_copy.relay.config import RelayConfig
+    from p2p_copy.relay.entry.http_upgrade import UpgradeRequest
     from p2p_copy.relay.log.abuse import AbuseCounter
     from p2p_copy.transport.tcp import TCPStream
 
-_NO_PLACE = Refused(
+NO_PLACE = Refused(
     Refusal.BUSY, "The relay has no room for this connection.", limits.BUSY_RETRY_AFTER, "max-pending"
 )
 _FULL = Refused(
@@ -66,27 +68,75 @@ _TOKEN_MISSING = Refused(
 )
 
 
-class Gatekeeper:
+class Gate(Protocol):
+    """What decides for one process which clients come in: a `Gatekeeper`, or a way to one in another process."""
+
+    arrivals: ArrivalDeadlines
+
+    @property
+    def config(self) -> RelayConfig:
+        """The limits."""
+
+    @property
+    def places(self) -> int:
+        """How many connections of this process are open."""
+
+    def change(self, config: RelayConfig) -> None:
+        """Use the limits of another configuration from now on."""
+
+    async def reload(self) -> bool:
+        """Read the file of tokens again; return whether it can be used."""
+
+    def admit(self, stream: TCPStream) -> Client | None:
+        """Give a new connection a place; None if there is none for it."""
+
+    def leave(self, client: Client) -> None:
+        """Free a client's place."""
+
+    async def read_proxy(self, client: Client, stream: TCPStream) -> bool:
+        """Read a trusted proxy's PROXY header; return False if the connection has to be closed."""
+
+    async def read_forwarded(self, client: Client, values: Sequence[str]) -> bool:
+        """Read `X-Forwarded-For` if a trusted proxy sent it; return False if the client has to be refused."""
+
+    async def pass_on(
+        self, client: Client, stream: trio.abc.Stream, request: UpgradeRequest, arrived: Callable[[], None]
+    ) -> bool:
+        """Serve a client of a room that another process has, until its end; return False if this process has it."""
+
+    async def answer_hello(
+        self, client: Client, hello: Hello, *, waiting: int, is_first: bool, dials_again: bool
+    ) -> Welcome | Refused:
+        """Answer a hello."""
+
+    def pairing_limits(self, one: Client, other: Client) -> Limits | None:
+        """Return the limits of a pairing between two, if there are any."""
+
+    async def wait_until_empty(self) -> None:
+        """Return when no client is passed on any more that is passed on now."""
+
+
+class Gatekeeper(Gate):
     """Admits clients to one relay, or refuses them.
 
     Attributes:
-        config: the limits; see `change`.
         admission: counts connections, in all and for each source.
         arrivals: the deadlines of connections that have not said hello.
         tokens: which clients this relay serves; None if it serves all.
 
     """
 
-    def __init__(self, config: RelayConfig, abuse: AbuseCounter) -> None:
-        """Read the file of tokens, if there is one.
+    def __init__(self, config: RelayConfig, abuse: AbuseCounter, *, processes: int = 1) -> None:
+        """Read the file of tokens, if there is one; `processes` hold the connections.
 
         Raises:
             CannotListen: the file of tokens cannot be used.
             UsageError: a trusted proxy is no network.
 
         """
-        self.config = config
-        self.admission = Admission(config, connections_allowed())
+        self._config = config
+        allowed = connections_allowed()
+        self.admission = Admission(config, None if allowed is None else allowed * processes)
         self.arrivals = ArrivalDeadlines(abuse)
         self.tokens = Tokens(os.fspath(config.tokens_file)) if config.tokens_file else None
         self._abuse = abuse
@@ -95,9 +145,19 @@ class Gatekeeper:
         self._newcomers = Newcomers()
         self._key = secrets.token_bytes(32)
 
+    @property
+    def config(self) -> RelayConfig:
+        """The limits; see `change`."""
+        return self._config
+
+    @property
+    def places(self) -> int:
+        """How many connections are open."""
+        return self.admission.places
+
     def change(self, config: RelayConfig) -> None:
         """Use the limits of another configuration from now on. Clients that are here stay."""
-        self.config = self.admission.config = config
+        self._config = self.admission.config = config
         self._rates.change(config)
 
     async def reload(self) -> bool:
@@ -128,6 +188,7 @@ class Gatekeeper:
             self._log(client)
             return None
         client.is_proxy, client.address = is_proxy, address_for_log
+        client.budget = self.config.accept_budget
         client.throttle = Throttle(self._newcomers, self.config.frames_per_second)
         client.throttle.limit(stream)
         stream.on_urgent = partial(self._abuse.count, Abuse.URGENT_DATA)
@@ -149,14 +210,23 @@ class Gatekeeper:
             return False
         return address is None or self._count_for(client, address)
 
-    def read_forwarded(self, client: Client, values: Iterable[str]) -> bool:
+    async def read_forwarded(self, client: Client, values: Iterable[str]) -> bool:
         """Read `X-Forwarded-For` if a trusted proxy sent it. Return False if its client has too many connections."""
         if not client.is_proxy:
             return True
         address = self._trust.client(values)
         return address is None or self._count_for(client, address)
 
-    def answer_hello(
+    async def pass_on(
+        self, client: Client, stream: trio.abc.Stream, request: UpgradeRequest, arrived: Callable[[], None]
+    ) -> bool:
+        """Return False: a relay of one process has all rooms."""
+        return False
+
+    async def wait_until_empty(self) -> None:
+        """Return at once."""
+
+    async def answer_hello(
         self, client: Client, hello: Hello, *, waiting: int, is_first: bool, dials_again: bool
     ) -> Welcome | Refused:
         """Answer a hello.
@@ -171,7 +241,7 @@ class Gatekeeper:
         """
         now = trio.current_time()
         if client.gone:  # it was evicted after its hello had come, and its connection is about to end
-            return _NO_PLACE
+            return NO_PLACE
         if self.admission.is_full:
             return _FULL
         if is_first and waiting >= self.config.max_waiting:
@@ -216,9 +286,12 @@ class Gatekeeper:
             joins_per_minute=of_source(config.joins_per_minute),
         )
 
-    def pairing_limits(self, one: Client, other: Client) -> PairingLimits | None:
-        """Return the limits of a pairing between two, if there are any."""
-        return self._rates.pairing_limits((one.source, other.source), (one.account, other.account))
+    def pairing_limits(
+        self, one: Client, other: Client, *, only_shared: bool = False
+    ) -> PairingLimits | None:
+        """Return the limits of a pairing between two, if there are any; with `only_shared` not those of its own."""
+        sources, accounts = (one.source, other.source), (one.account, other.account)
+        return self._rates.pairing_limits(sources, accounts, only_shared=only_shared)
 
     def _count_for(self, client: Client, address: str) -> bool:
         """Count a client under the address that its proxy has named; return False if that has too many already."""

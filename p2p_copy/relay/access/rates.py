@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -147,8 +147,18 @@ class Account:
         self.queue = _with_rate(self.queue, rate)
 
 
-class PairingLimits:
+class Limits(Protocol):
     """The rates and quotas of one pairing."""
+
+    async def spend(self, size: int) -> bool:
+        """Take `size` bytes off the quotas; False if one is used up, and then nothing was taken."""
+
+    async def pay(self, size: int) -> None:
+        """Wait until `size` bytes that were passed on are within all rates."""
+
+
+class PairingLimits(Limits):
+    """The rates and quotas of one pairing, of which this process knows all."""
 
     def __init__(self, queues: Iterable[FairQueue], accounts: Iterable[Account] = ()) -> None:
         """Pay in all of `queues`, and take off the quotas of all of `accounts`."""
@@ -156,7 +166,22 @@ class PairingLimits:
         self._accounts = tuple(accounts)
         self._owed = 0
 
-    def spend(self, size: int) -> bool:
+    @property
+    def least_rate(self) -> float:
+        """Bytes per second of the slowest of the rates; infinite without any."""
+        return min((flow.queue.rate for flow in self._flows), default=math.inf)
+
+    @property
+    def left(self) -> float:
+        """Bytes of the quotas that are left; infinite without any."""
+        return min((account.left for account in self._accounts if account.left is not None), default=math.inf)
+
+    def give_back(self, size: int) -> None:
+        """Put bytes that were taken and not used back to the quotas."""
+        for account in self._accounts:
+            account.used -= size
+
+    async def spend(self, size: int) -> bool:
         """Take `size` bytes off the quotas; False if one is used up, and then nothing was taken."""
         if not all(account.can_spend(size) for account in self._accounts):
             return False
@@ -209,11 +234,18 @@ class Rates:
         return min((int(rate) for rate in rates if rate), default=None)
 
     def pairing_limits(
-        self, sources: Iterable[bytes | None], accounts: Iterable[Account | None]
+        self,
+        sources: Iterable[bytes | None],
+        accounts: Iterable[Account | None],
+        *,
+        only_shared: bool = False,
     ) -> PairingLimits | None:
-        """Return the limits of a pairing, None if it has none. A source or account of both sides counts once."""
+        """Return the limits of a pairing, None if it has none. A source or account of both sides counts once.
+
+        With `only_shared` its own rate is not among them, only those that it shares with other pairings.
+        """
         payers = list(dict.fromkeys(account for account in accounts if account is not None))
-        queues = [FairQueue(self._rate)] if self._rate else []
+        queues = [FairQueue(self._rate)] if self._rate and not only_shared else []
         queues += [account.queue for account in payers if account.queue is not None]
         if self._rate_per_source:
             named = dict.fromkeys(source for source in sources if source is not None)

@@ -16,7 +16,7 @@ import json
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import h11
 import trio
@@ -37,9 +37,11 @@ from p2p_copy.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from p2p_copy.relay.config import Place
+    from p2p_copy.relay.config import Place, RelayConfig
+    from p2p_copy.relay.entry.certificates import Certificates
     from p2p_copy.relay.log.abuse import AbuseCounter
-    from p2p_copy.relay.server import Relay
+    from p2p_copy.relay.snapshot import Snapshot
+    from p2p_copy.relay.tally import Tally
     from p2p_copy.transport.tcp import TCPStream
 
 REQUESTS: Final = {
@@ -114,16 +116,46 @@ def _sentence(status: HTTPStatus, sentence: str) -> Answer:
     return Answer(status, f"{sentence}\n".encode())
 
 
+class Administered(Protocol):
+    """A relay of one process or of several, as the admin address sees it; attributes are those of `server.Relay`."""
+
+    urls: list[str]
+    tally: Tally
+    certificates: Certificates | None
+
+    @property
+    def config(self) -> RelayConfig:
+        """The configuration as it is now."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether the relay takes no more clients."""
+
+    def change(self, config: RelayConfig) -> None:
+        """Use the limits of another configuration from now on."""
+
+    async def snapshot(self) -> Snapshot:
+        """Return what the relay has done and is doing."""
+
+    async def end(self, number: int) -> bool:
+        """End the pairing with this number; return False if there is none."""
+
+
 class Admin:
     """The admin address of one relay."""
 
     def __init__(
-        self, relay: Relay, drain: Callable[[], None], reload: Callable[[], Awaitable[bool]]
+        self,
+        relay: Administered,
+        drain: Callable[[], None],
+        reload: Callable[[], Awaitable[bool]],
+        upgrade: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """Answer for `relay`; `drain` and `reload` do what a signal would do."""
+        """Answer for `relay`; `drain`, `reload` and, at a relay with workers, `upgrade` do what a signal would do."""
         self._relay = relay
         self._drain = drain
         self._reload = reload
+        self._upgrade = upgrade
         self._requests = 0
 
     async def serve(
@@ -214,9 +246,11 @@ class Admin:
             case "/healthz":
                 return self._health()
             case "/status":
-                return Answer(HTTPStatus.OK, json.dumps(self.status(), indent=1).encode() + b"\n", _JSON)
+                return Answer(
+                    HTTPStatus.OK, json.dumps(await self.status(), indent=1).encode() + b"\n", _JSON
+                )
             case "/metrics":
-                return self._metrics(headers.get("accept", ""))
+                return await self._metrics(headers.get("accept", ""))
             case "/drain":
                 self._drain()
                 return _sentence(
@@ -226,13 +260,24 @@ class Admin:
                 if await self._reload():
                     return _sentence(HTTPStatus.OK, "Reloaded.")
                 return _sentence(HTTPStatus.CONFLICT, "Not everything could be reloaded; the log says why.")
+            case "/upgrade":
+                return await self._replace_workers()
             case "/end":
-                return self._end(said["id"])
+                return await self._end(said["id"])
         name, value = said["name"], said["value"]
         self._relay.change(settings.changed(self._relay.config, name, value))
         return _sentence(
             HTTPStatus.OK, f"{name} is {settings.shown(name, value)}, until the relay is restarted."
         )
+
+    async def _replace_workers(self) -> Answer:
+        if self._upgrade is None:
+            return _sentence(
+                HTTPStatus.CONFLICT, "This relay is one process, without workers. To upgrade it, restart it."
+            )
+        if await self._upgrade():
+            return _sentence(HTTPStatus.OK, "New workers serve; the old ones end with their last transfers.")
+        return _sentence(HTTPStatus.CONFLICT, "Not all workers could be replaced; the log says why.")
 
     def _state(self) -> str:
         return "stopping" if self._relay.draining else "serving" if self._relay.urls else "starting"
@@ -242,31 +287,34 @@ class Admin:
         healthy = state == "serving"
         return _sentence(HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE, state)
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Return the relay's status, in which nothing identifies a client."""
-        relay, counts = self._relay, self._relay.counts
+        relay, found = self._relay, await self._relay.snapshot()
         return {
             "version": VERSION,
             "state": self._state(),
             "seconds": round(relay.tally.seconds),
-            "connections": relay.connections,
-            "waiting": counts.waiting,
-            "rooms": relay.rooms,
-            "tasks": trio.lowlevel.current_statistics().tasks_living,
-            "served": counts.served,
-            "copied": Size(sum(relay.pairings.received.values())),
-            "memory_held": relay.budget.held,
+            "connections": found.connections,
+            "waiting": found.waiting,
+            "rooms": found.rooms,
+            "tasks": found.tasks,
+            "served": found.served,
+            "copied": Size(found.received.total()),
+            "memory_held": found.memory_held,
             "certificate_ends": round(relay.certificates.expires) if relay.certificates else None,
             "limits": settings.current(relay.config),
             "pairings": [
-                {"id": number, "seconds": round(pairing.seconds), "copied": Size(sum(pairing.sent))}
-                for number, pairing in sorted(relay.pairings.running.items())
+                {"id": number, "seconds": seconds, "copied": Size(copied)}
+                for number, seconds, copied in sorted(found.pairings)
             ],
         }
 
-    def _metrics(self, accept: str) -> Answer:
+    async def _metrics(self, accept: str) -> Answer:
+        certificates = self._relay.certificates
         try:
-            body, content_type = metrics.render(self._relay, accept)
+            body, content_type = metrics.render(
+                await self._relay.snapshot(), certificates.expires if certificates else None, accept
+            )
         except ImportError:
             return _sentence(
                 HTTPStatus.NOT_IMPLEMENTED,
@@ -274,11 +322,9 @@ class Admin:
             )
         return Answer(HTTPStatus.OK, body, content_type)
 
-    def _end(self, number: object) -> Answer:
-        pairing = self._relay.pairings.running.get(number) if isinstance(number, int) else None
-        if pairing is None:
+    async def _end(self, number: object) -> Answer:
+        if not isinstance(number, int) or not await self._relay.end(number):
             return _sentence(HTTPStatus.NOT_FOUND, "There is no transfer with this id; it may be over.")
-        pairing.dismiss()
         return _sentence(HTTPStatus.OK, "Ended.")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from p2p_copy.relay.server import Relay
+    from p2p_copy.relay.snapshot import Snapshot
 
 
 class Metric(NamedTuple):
@@ -43,29 +43,30 @@ METRICS: Final = (
 )
 
 
-def values(relay: Relay) -> dict[str, float | Mapping[str, int]]:
+def values(snapshot: Snapshot, certificate_ends: float | None) -> dict[str, float | Mapping[str, int]]:
     """Return each metric that the relay has: a number, or one for each value of the label."""
-    counts, tally = relay.counts, relay.tally
     found: dict[str, float | Mapping[str, int]] = {
-        "p2p_copy_relay_connections": relay.connections,
-        "p2p_copy_relay_waiting": counts.waiting,
-        "p2p_copy_relay_pairings": counts.pairings,
-        "p2p_copy_relay_stalled": sum(pairing.is_stalled for pairing in relay.pairings.running.values()),
-        "p2p_copy_relay_pairings_total": tally.outcomes,
-        "p2p_copy_relay_bytes_total": relay.pairings.received,
-        "p2p_copy_relay_refused_total": tally.refused,
-        "p2p_copy_relay_handshakes_failed_total": tally.handshakes_failed,
-        "p2p_copy_relay_abuse_total": tally.abuse.counts,
-        "p2p_copy_relay_memory_held_bytes": relay.budget.held,
-        "p2p_copy_relay_memory_limit_bytes": relay.budget.limit,
+        "p2p_copy_relay_connections": snapshot.connections,
+        "p2p_copy_relay_waiting": snapshot.waiting,
+        "p2p_copy_relay_pairings": snapshot.running,
+        "p2p_copy_relay_stalled": snapshot.stalled,
+        "p2p_copy_relay_pairings_total": snapshot.outcomes,
+        "p2p_copy_relay_bytes_total": snapshot.received,
+        "p2p_copy_relay_refused_total": snapshot.refused,
+        "p2p_copy_relay_handshakes_failed_total": snapshot.handshakes_failed,
+        "p2p_copy_relay_abuse_total": snapshot.abuse,
+        "p2p_copy_relay_memory_held_bytes": snapshot.memory_held,
+        "p2p_copy_relay_memory_limit_bytes": snapshot.memory_limit,
     }
-    if relay.certificates is not None:
-        found["p2p_copy_relay_certificate_expiry_seconds"] = relay.certificates.expires - time.time()
+    if certificate_ends is not None:
+        found["p2p_copy_relay_certificate_expiry_seconds"] = certificate_ends - time.time()
     return found
 
 
-def render(relay: Relay, accept: str) -> tuple[bytes, str]:
+def render(snapshot: Snapshot, certificate_ends: float | None, accept: str) -> tuple[bytes, str]:
     """Return all metrics in the form that `accept`, a header's value, asks for, and its content type.
+
+    `certificate_ends` is the Unix time of the certificate's end; None without one.
 
     Raises:
         ImportError: Prometheus' library is not installed.
@@ -77,7 +78,7 @@ def render(relay: Relay, accept: str) -> tuple[bytes, str]:
 
     class Snapshot:
         def collect(self) -> Iterator[Any]:
-            found = values(relay)
+            found = values(snapshot, certificate_ends)
             for name, label, meaning in METRICS:
                 if name not in found:
                     continue

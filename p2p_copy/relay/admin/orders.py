@@ -48,6 +48,10 @@ ORDERS: Final = {
     "reload": Order(
         "Read certificate and tokens again, as after SIGHUP. Refused (409) if a file cannot be used."
     ),
+    "upgrade": Order(
+        "Replace the workers by new ones, of the program as it is on the disk now, as after SIGUSR2. The old ones end "
+        "with their last transfers. Refused (409) by a relay of one process."
+    ),
     "end": Order(
         "End the transfer with this number. Refused (404) if there is none.", ("NUMBER",), _end, {"id": 7}
     ),

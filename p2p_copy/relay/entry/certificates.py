@@ -27,6 +27,7 @@ from p2p_copy.transport.tls import TLS_HANDSHAKE, TLSStream
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from p2p_copy.relay.entry.tls import Fingerprint, Proven
     from p2p_copy.relay.log.abuse import AbuseCounter
@@ -44,6 +45,7 @@ class Certificates:
         context: the TLS context for the next handshake.
         digest: SHA-256 of the certificate in it.
         expires: Unix time at which the certificate ends.
+        on_changed: is called when a change of the files has brought another certificate.
 
     """
 
@@ -65,6 +67,7 @@ class Certificates:
         self._reloading = trio.Lock()
         self._thread = FileThread()
         self._hangs = False  # the disk does not answer, and the log has said so
+        self.on_changed: Callable[[], None] = lambda: None
         self._seen = self._fingerprint()
         self.context, self.digest, self.expires, self._objection = server_context(certfile, keyfile)
 
@@ -86,6 +89,7 @@ class Certificates:
         try:
             if await self._thread.run(_FILES, self._fingerprint) != self._seen:
                 await self._replace()
+                self.on_changed()
         except CannotListen as error:
             count_hang(error, self._abuse)
             if not (self._hangs and isinstance(error, DoesNotAnswer)):

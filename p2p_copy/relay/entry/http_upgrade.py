@@ -51,8 +51,9 @@ class _Objection:
 
 
 class UpgradeRequest(NamedTuple):
-    """An accepted request: its head, written anew by the relay, and the addresses that proxies give for the client."""
+    """An accepted request: its path, its head, written anew by the relay, and the client's addresses from proxies."""
 
+    path: str
     head: bytes
     forwarded: tuple[str, ...]
 
@@ -86,7 +87,7 @@ async def read_upgrade(
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
     forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
-    return UpgradeRequest(_OURS.format(path=path, key=key).encode(), forwarded)
+    return UpgradeRequest(path, _OURS.format(path=path, key=key).encode(), forwarded)
 
 
 async def read_head(

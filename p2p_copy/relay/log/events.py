@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
-from p2p_copy.relay.log.redact import ADDRESS, LOGGER
+from p2p_copy.relay.log.redact import ADDRESS, LOGGER, WORKER
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,11 @@ class Event:
     def record(self, addresses: tuple[str | None, ...] | None = None, **facts: Any) -> logging.LogRecord:
         """Return what would be logged with these facts; they are those of `log`."""
         about = (ADDRESS.get(),) if addresses is None else addresses
-        extra = {"event": self, "addresses": [address for address in about if address]}
+        extra = {
+            "event": self,
+            "addresses": [address for address in about if address],
+            "worker": WORKER.get(),
+        }
         arguments = (facts,) if facts else ()
         return LOGGER.makeRecord(LOGGER.name, self.level, "", 0, self.text, arguments, None, extra=extra)
 
@@ -159,6 +163,42 @@ STALLED: Final = Event(
     logging.INFO,
     "pairing %(pairing)d stalls: %(why)s for %(seconds)d s",
     "Nothing of what a sender has for its receiver has moved for so long. The relay told both, and they wait on.",
+)
+WORKER_STARTED: Final = Event(
+    "worker-started",
+    logging.INFO,
+    "worker started, as process %(pid)d",
+    "A worker process of the relay is ready (--workers). The line has its number.",
+    single=True,
+)
+WORKER_ENDED: Final = Event(
+    "worker-ended",
+    logging.INFO,
+    "worker ended: pairs served: %(served)d, %(copied)s copied",
+    "A worker that was to end has ended: the relay stops, or another worker has its place.",
+    single=True,
+)
+WORKER_DIED: Final = Event(
+    "worker-died",
+    logging.ERROR,
+    "worker died (%(how)s), and is started again in %(seconds)d s; clients there: %(clients)d",
+    "A worker process ended though it should not. Its clients reconnect, and transfers go on where they were. If it "
+    "was killed with signal 9 the machine may have too little memory; else please report it.",
+    single=True,
+)
+WORKER_HANGS: Final = Event(
+    "worker-hangs",
+    logging.ERROR,
+    "worker has not answered for %(seconds)d s, and is killed",
+    "Its event loop stands still. It is started again, and its clients reconnect.",
+    single=True,
+)
+WORKERS_KEPT: Final = Event(
+    "workers-kept",
+    logging.ERROR,
+    "workers not replaced, the old ones stay: %(why)s",
+    "A new worker could not be started, after SIGUSR2 or the order to upgrade.",
+    single=True,
 )
 EXHAUSTED: Final = Event(
     "exhausted",

@@ -144,12 +144,12 @@ def _written(event: Event) -> int:
 
 
 def _sum(record: logging.LogRecord, more: dict[str, int]) -> logging.LogRecord:
-    """Return the record of a line that stands for many: it names no client and no pairing."""
+    """Return the record of a line that stands for many: it names no client, no pairing and no worker."""
     event: Event = record.event  # type: ignore[attr-defined]  # records without one are not counted
     facts = {name: value for name, value in _facts(record).items() if name != "pairing"}
     summed = event.record((), **facts)
     summed.msg, summed.created = event.text_of_many, record.created
-    summed.more = more
+    summed.more, summed.worker = more, None
     return summed
 
 
@@ -169,6 +169,8 @@ class _Text(logging.Formatter):
         if self._timed:
             at = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
             line = f"{at} {record.levelname.lower()} {line}"
+        if worker := getattr(record, "worker", None):
+            line += f" (worker {worker})"
         if addresses := getattr(record, "addresses", None):
             line += f" [{', '.join(addresses)}]"
         if more := getattr(record, "more", None):
@@ -190,4 +192,6 @@ class _Json(logging.Formatter):
         line |= _facts(record)
         if addresses := getattr(record, "addresses", None):
             line["addresses"] = addresses
+        if worker := getattr(record, "worker", None):
+            line["worker"] = worker
         return json.dumps(line | getattr(record, "more", {}))

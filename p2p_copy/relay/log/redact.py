@@ -13,6 +13,10 @@ ADDRESS: Final[ContextVar[str | None]] = ContextVar("ADDRESS", default=None)
 """Address of the client whose connection is being handled, if the operator wants addresses in the log."""
 
 
+WORKER: Final[ContextVar[int | None]] = ContextVar("WORKER", default=None)
+"""Number of the worker process whose event is being logged, at a relay of several processes."""
+
+
 class Size(int):
     """A number of bytes with one significant digit, so that a log does not identify a file; `300 kB` as text."""
 

@@ -227,17 +227,17 @@ async def test_limits_may_change_while_pairings_run() -> None:
 async def test_a_quota_is_spent_by_both_ends_and_never_overdrawn() -> None:
     sender, receiver = account(quota=100), account(quota=1000)
     pairing = limits_in(rates(), (A, B), (sender, receiver))
-    assert pairing.spend(60)
-    assert not pairing.spend(60)
+    assert await pairing.spend(60)
+    assert not await pairing.spend(60)
     assert (sender.left, receiver.left) == (40, 940)
-    assert pairing.spend(40)
+    assert await pairing.spend(40)
     assert sender.left == 0
 
 
 @virtual_time()
 async def test_both_ends_with_one_token_pay_once() -> None:
     token = account(quota=100)
-    assert limits_in(rates(), (A, B), (token, token)).spend(100)
+    assert await limits_in(rates(), (A, B), (token, token)).spend(100)
     assert token.left == 0
 
 
