@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import trio
 
@@ -32,9 +31,8 @@ Helpers: TypeAlias = "Iterable[Callable[[], Awaitable[None]]]"
 """Functions that run beside a transfer."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the caller wants from one side.
+class SendJob(NamedTuple):
+    """What a sender has to do.
 
     Attributes:
         resumption: what this side remembers from one meeting to the next.
@@ -42,6 +40,9 @@ class Job:
         observer: hears of each step.
         beside: functions of the caller that run beside the transfer and end with it. If one of them fails, the
             transfer fails, and the other side is told so.
+        trees: what to send.
+        options: how to send it.
+        source: opens standard input for "-"; gets the name of the stream.
 
     """
 
@@ -49,27 +50,13 @@ class Job:
     receipt: ReceiptFile | None
     observer: Observer
     beside: Helpers
-
-
-@dataclass(frozen=True)
-class SendJob(Job):
-    """What a sender has to do.
-
-    Attributes:
-        trees: what to send.
-        options: how to send it.
-        source: opens standard input for "-"; gets the name of the stream.
-
-    """
-
     trees: SourceTrees
     options: SendOptions
     source: Callable[[str], Source]
 
 
-@dataclass(frozen=True)
-class ReceiveJob(Job):
-    """What a receiver has to do.
+class ReceiveJob(NamedTuple):
+    """What a receiver has to do. The first four are as in `SendJob`.
 
     Attributes:
         out: where to write; see `receive`.
@@ -83,6 +70,10 @@ class ReceiveJob(Job):
 
     """
 
+    resumption: Resumption
+    receipt: ReceiptFile | None
+    observer: Observer
+    beside: Helpers
     out: str
     options: ReceiveOptions
     selection: Selection
