@@ -30,17 +30,18 @@ NAMED: Final = re.compile(r"`([A-Z]\w+)")
 PAGE: Final = """\
 # Events for programs
 
-With `--json`, `send`, `receive`, `resume`, `verify` and `doctor` write one JSON object a line to standard output, and
-nothing else. The objects are the events of [the Python API](api.md) and a few more.
+With `--json`, `send`, `receive`, `resume`, `verify`, `doctor` and `relay-load` write one JSON object a line to
+standard output, and nothing else. The objects are the events of [the Python API](api.md) and a few more.
 [A JSON Schema](events.schema.json) has their exact form; it and this page are made from the program by
 `python -m tests.generate_reference`.
 [From cron and in CI](automation.md#in-a-program) shows how to use them.
 
 - The **first** object is `started`. It has the code, if `send` has generated one, and the words of the receiver's
   command. A command that fails before that writes `error` alone.
-- The **last** object is the result (`report`, `verdict`, `would_send`, `diagnosis`, or `transfer_preview` for a dry run
-  of `receive`), or `error`. With a result, exit code 3 means that `failed` or `problems` is not 0, and 21 that
-  `differences` is not 0; `diagnosis` has the exit code. A process that was killed writes no last object.
+- The **last** object is the result (`report`, `verdict`, `would_send`, `diagnosis`, `load_report`, or
+  `transfer_preview` for a dry run of `receive`), or `error`. With a result, exit code 3 means that `failed` or
+  `problems` is not 0, and 21 that `differences` is not 0; `diagnosis` has the exit code. A process that was killed
+  writes no last object.
 - **Versions**: `started` and `error` have the `version` of this form. Within a version events and fields are added
   and never changed, so ignore those that you do not know. The schema has exactly what this release writes.
 - **Nothing is asked**, as with `--no-input`. At a terminal `receive --json` needs `--yes`.
@@ -163,7 +164,8 @@ def field_rows(
         inner = next(iter(get_args(hint)), None)
         if is_dataclass(inner):
             assert isinstance(inner, type)
-            yield from field_rows(get_type_hints(inner), parts(inner)[1], f"{prefix}{name}[].")
+            many = "[]" if get_origin(hint) is tuple else ""
+            yield from field_rows(get_type_hints(inner), parts(inner)[1], f"{prefix}{name}{many}.")
 
 
 def type_name(hint: Any) -> str:

@@ -47,6 +47,7 @@ ELSEWHERE: Final = {
     r"\bssh -N": "needs an SSH server",
     r"curl .*--resolve": "needs a machine with that certificate",
     r"relay-admin \S+ end 7": "needs a transfer with that number",
+    r"p2p-copy relay-load": "takes a minute, and a relay that allows it; test_relay_load runs it",
 }
 """Blocks that do not run here, by what is in them, and why."""
 

@@ -58,12 +58,13 @@ MAY_IMPORT = {
     "transfer": LEAVES | {"protocol", "transport", "peer", "files"},
     "doctor": LEAVES | {"protocol", "transport", "peer", "files"},
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
+    "load": LEAVES | {"transport", "protocol.limits", "protocol.rendezvous", "peer.backoff", "peer.failures"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
     # All that is about transfers goes through the API. Of what is below it the command line uses only how it finds its
     # own input: the user's directory for its configuration file, a line of standard input, and which of several
     # given proxies is meant for an address. The programs of a relay's operator use the relay: see `OPERATOR`.
     "cli": LEAVES
-    | {"api", "__init__", "doctor", "relay", "protocol.limits"}
+    | {"api", "__init__", "doctor", "relay", "load", "protocol.limits"}
     | {"files.stdio", "files.user_directories", "transport.address", "transport.proxy_address"},
     "testing": {"api"},
     "pytest_plugin": {"testing"},
@@ -73,6 +74,7 @@ nor records nor messages nor files cannot read what passes."""
 
 OPERATOR = {
     "cli.commands.relay_admin",
+    "cli.commands.relay_load",
     "cli.commands.relay_server",
     "cli.commands.relay_token",
     "cli.options.completers",

@@ -172,6 +172,13 @@ _relay(
     help="Show the status of a relay on this machine, or give it an order.\n\n"
     "set NAME VALUE changes a limit until the relay is restarted; NAME is its option without dashes.",
 )
+_relay(
+    "p2p_copy.cli.relay_commands:relay_load",
+    sort_key=4,
+    usage="Usage: p2p-copy relay-load URL [OPTIONS]",
+    help="Load a relay of your own with many clients, and show how fast it is.\n\n"
+    "It must have been started with --allow-load-test, and with limits that allow the load.",
+)
 _about(
     "p2p_copy.cli.about_commands:demo",
     sort_key=1,

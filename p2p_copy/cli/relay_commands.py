@@ -5,17 +5,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from p2p_copy.cli.options import completers
-from p2p_copy.cli.options.groups import LISTENING, SETUP
+from p2p_copy.cli.options.client import JSON, NO_ACCESS_ARGUMENTS, AccessArguments
+from p2p_copy.cli.options.groups import LISTENING, LOAD, OUTPUT, SETUP
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, WORKERS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
-from p2p_copy.cli.options.values import DURATION, PATH, PathText
+from p2p_copy.cli.options.values import DURATION, FLAG, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin.orders import USAGE
+from p2p_copy.units import KIB, MIB, exact_size, parse_rate, parse_size
+
+_ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
+
+_NO_RATE: Final = 0
+"""Means `none` in place of a rate."""
+
+
+def _load_rate_of(text: str) -> int:
+    if text == "none":
+        return _NO_RATE
+    if (rate := parse_rate(text)) < relay_limits.LEAST_RATE:
+        raise ValueError(f"it is none, or at least {relay_limits.LEAST_RATE // KIB}K")
+    return rate
 
 
 def run_relay_server(
@@ -114,3 +129,52 @@ def relay_admin(
     from p2p_copy.cli.commands.relay_admin import relay_admin as work
 
     return work(address, order, words)
+
+
+def relay_load(
+    url: Annotated[
+        str, Parameter(name="URL", help="The relay: wss://HOST:PORT, or ws:// for one without TLS.")
+    ],
+    /,
+    *,
+    waiters: Annotated[int, LOAD, _ANY, Parameter(help="Clients that wait all the time.")] = 100,
+    pairings: Annotated[int, LOAD, _ANY, Parameter(help="Pairings at once that move bytes.")] = 10,
+    size: Annotated[
+        int,
+        LOAD,
+        parsed_by(parse_size, "SIZE", validator=validators.Number(gte=1), show_default=exact_size),
+        Parameter(help="Bytes that each pairing moves; then the next one begins."),
+    ] = 10 * MIB,
+    rate: Annotated[
+        int,
+        LOAD,
+        parsed_by(_load_rate_of, "RATE|none", show_default=exact_size),
+        Parameter(help="Bytes per second of each pairing: 500K, 10M; or none, for as fast as it goes."),
+    ] = 1 * MIB,
+    ramp: Annotated[
+        float,
+        LOAD,
+        DURATION,
+        Parameter(help="Over how long the waiting clients come, and then again the pairings."),
+    ] = 10.0,
+    duration: Annotated[
+        float, LOAD, DURATION, POSITIVE, Parameter(help="How long to measure once all have come.")
+    ] = 30.0,
+    processes: Annotated[
+        int,
+        LOAD,
+        Parameter(
+            validator=validators.Number(gte=1, lte=256),
+            metavar="N",
+            help="Processes that make the load, if one is not enough; the result says so.",
+        ),
+    ] = 1,
+    access: AccessArguments = NO_ACCESS_ARGUMENTS,
+    json: Annotated[bool, OUTPUT, FLAG, JSON] = False,
+) -> int:
+    """Load a relay of your own."""
+    from p2p_copy.cli.commands.relay_load import relay_load as work
+    from p2p_copy.load.plan import Plan
+
+    plan = Plan(waiters, pairings, size, rate or None, ramp, duration)
+    return work(url, plan, processes, access, json=json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import os
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -167,12 +166,7 @@ def may_send_token(address: RelayAddress, proxy: ProxyAddress | None = None) -> 
     """Tell whether the network cannot read an access token that is sent to this relay."""
     if address.tls or proxy is not None:  # the loopback is the proxy's then
         return address.tls
-    if address.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return False
+    return address.is_loopback
 
 
 class _LeftEarly(Exception):

@@ -44,6 +44,12 @@ class RelayAddress(NamedTuple):
         return str(self._replace(host=host))
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, by its name or number."""
+        number = ip_of(self.host)
+        return self.host.lower().rstrip(".") == "localhost" if number is None else number.is_loopback
+
+    @property
     def host_header(self) -> str:
         """The value of the `Host` header: without the port if it is the scheme's own."""
         return self.where.removesuffix(":443" if self.tls else ":80")
@@ -91,6 +97,16 @@ def ascii_host(host: str) -> str:
     if not _HOST.fullmatch(name):  # some letters become blanks or slashes
         raise ValueError("no name of a host")
     return name
+
+
+def ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is; None for a name. An IPv4 address in an IPv6 one is the former."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def host_and_port(host: str, port: int) -> str:

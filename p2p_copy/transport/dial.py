@@ -39,13 +39,16 @@ from p2p_copy.transport.trust import HTTP, client_context, has_unknown_issuer, u
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from typing import TypeAlias
 
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.proxy_address import ProxyAddress
 
     Passed = Callable[["Stage", TCPStream | TLSStream], None]
     """Is called when a stage is complete, with the connection as it is then."""
+
+    Contexts: TypeAlias = Callable[[str | None, Sequence[str]], Awaitable[ssl.SSLContext]]
 
 T = TypeVar("T")
 
@@ -70,6 +73,7 @@ async def connect(
     pin: bytes | None = None,
     hint: str | None = None,
     passed: Passed | None = None,
+    contexts: Contexts = client_context,
 ) -> AsyncIterator[Link]:
     """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`; so for a proxy.
 
@@ -86,6 +90,8 @@ async def connect(
         hint: a name to offer to the relay behind `http/1.1` (ALPN). It is not encrypted, so that whatever passes TLS
             on to several processes can choose one by it. Proxies are not offered it.
         passed: is called when a stage is complete; a program that connects need not know.
+        contexts: returns the TLS context for `ca_file` and the names to offer, for a program that makes many
+            connections and wants to keep contexts.
 
     Raises:
         UsageError: `ca_file` cannot be used.
@@ -94,7 +100,8 @@ async def connect(
 
     """
     stream = LinkStream(
-        await _dial(address, proxy, ca_file, pin, hint, passed or _ignore), remember=limits.HTTP_PEEK
+        await _dial(address, proxy, ca_file, pin, hint, passed or _ignore, contexts),
+        remember=limits.HTTP_PEEK,
     )
     link = Link(
         stream,
@@ -124,10 +131,11 @@ async def _dial(
     pin: bytes | None,
     hint: str | None,
     passed: Passed,
+    contexts: Contexts,
 ) -> TCPStream | TLSStream:
     """Open a connection to the relay, and check its key if there is a pin; for what is raised see `_open`."""
     try:
-        stream = await _open(address, proxy, ca_file, hint, passed, checked=pin is None)
+        stream = await _open(address, proxy, ca_file, hint, passed, contexts if pin is None else None)
     except CertificateNotTrusted as error:
         if not has_unknown_issuer(error.__cause__):
             raise
@@ -157,7 +165,7 @@ async def open_unchecked(
 
     What comes over it is not to be believed, and no secret may be sent there. For what is raised see `connect`.
     """
-    return await _open(address, proxy, ca_file, None, _ignore, checked=False)
+    return await _open(address, proxy, ca_file, None, _ignore, None)
 
 
 def _ignore(_stage: Stage, _stream: TCPStream | TLSStream) -> None:
@@ -179,12 +187,11 @@ async def _open(
     ca_file: str | None,
     hint: str | None,
     passed: Passed,
-    *,
-    checked: bool,
+    contexts: Contexts | None,
 ) -> TCPStream | TLSStream:
     """Open TCP, directly or through a proxy, and TLS if the address says so.
 
-    The relay's certificate is checked if `checked`; that of a proxy always is.
+    The relay's certificate is checked with one of `contexts`, if there are any; that of a proxy always is.
 
     Raises:
         UsageError: `ca_file`, or the file in SSLKEYLOGFILE, cannot be used.
@@ -196,7 +203,7 @@ async def _open(
     context = None
     if address.tls:
         offered = HTTP if hint is None else (*HTTP, hint)
-        context = await client_context(ca_file, offered) if checked else unchecked_context(offered)
+        context = await contexts(ca_file, offered) if contexts else unchecked_context(offered)
     if proxy is None:
         return await _in_time(_dial_relay(address, context), timed_out(address))
     of_proxy = await client_context(ca_file) if proxy.tls else None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from p2p_copy.errors import UsageError
-from p2p_copy.transport.address import ascii_host, host_and_port, port_of
+from p2p_copy.transport.address import ascii_host, host_and_port, ip_of, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,7 +113,7 @@ def chosen_proxy(
 
 def named_proxy(address: RelayAddress, variables: Mapping[str, str], default: str = "") -> NamedProxy | None:
     """Return the proxy that the environment names for a relay, else the default; None to reach it directly."""
-    if _is_loopback(address.host) or _is_listed(address, _value("no_proxy", variables).text):
+    if address.is_loopback or _is_listed(address, _value("no_proxy", variables).text):
         return None
     for name in ("https_proxy" if address.tls else "http_proxy", "all_proxy"):
         if (named := _value(name, variables)).text:
@@ -187,17 +187,10 @@ def _value(name: str, variables: Mapping[str, str]) -> NamedProxy:
     return NamedProxy(variables.get(upper, "").strip(), upper)
 
 
-def _is_loopback(host: str) -> bool:
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    address = _ip(host)
-    return address is not None and address.is_loopback
-
-
 def _is_listed(address: RelayAddress, listed: str) -> bool:
     """Return whether `no_proxy` with this value has the relay."""
     host = address.host.lower().rstrip(".")
-    number = _ip(host)
+    number = ip_of(host)
     for entry, port in _entries(listed):
         if entry == "*":
             return True
@@ -231,12 +224,3 @@ def _entries(listed: str) -> Iterator[tuple[str, int | None]]:
             except UnicodeError:  # no host has such a name
                 continue
         yield entry, port
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

@@ -31,6 +31,9 @@ CLIENT_LIMITS: Final = _heading("Limits on clients")
 DATA_LIMITS: Final = _heading("Limits on data")
 """These four are of `run-relay-server`."""
 
+LOAD: Final = _heading("Load")
+"""Of `relay-load`."""
+
 RELAY: Final = _heading("Relay")
 CODE: Final = _heading("Code")
 CONTENT: Final = _heading("What to transfer")

@@ -77,6 +77,20 @@ EXAMPLES: Final = {
             "p2p-copy relay-admin unix:/run/p2p-copy/admin.sock drain",
         ),
     ),
+    "relay-load": (
+        Example(
+            "Will it hold what is expected of it?",
+            "p2p-copy relay-load wss://relay.example:443 --waiters 2000 --pairings 100",
+        ),
+        Example(
+            "How much can it pass on?",
+            "p2p-copy relay-load wss://relay.example:443 --waiters 0 --pairings 8 --size 1G --rate none --processes 4",
+        ),
+        Example(
+            "How fast does it pair?",
+            "p2p-copy relay-load wss://relay.example:443 --waiters 2000 --size 1K --rate none --json",
+        ),
+    ),
     "verify": (
         Example("Is everything still as it arrived?", "p2p-copy verify receipt.jsonl incoming"),
         Example("And is nothing else there?", "p2p-copy verify receipt.jsonl incoming --strict"),

@@ -28,6 +28,7 @@ from p2p_copy.api.report import Report
 from p2p_copy.cli.ui.display import one_line, with_options
 from p2p_copy.cli.ui.errors import Interrupted, explanation
 from p2p_copy.errors import P2PCopyError, PartialTransfer, ResultNotWritten, VerificationFailed
+from p2p_copy.load.report import LoadReport
 from p2p_copy.observer import TransferPreview
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Started:
 
     version: int = VERSION
     program: str
-    command: Literal["send", "receive", "resume", "verify", "doctor"]
+    command: Literal["send", "receive", "resume", "verify", "doctor", "relay-load"]
     id: str | None = None
     code: str | None = None
     receiver_command: tuple[str, ...] | None = None
@@ -238,6 +239,7 @@ OBJECTS: Final[tuple[type[Any], ...]] = (
     Unfinished,
     Checked,
     Diagnosis,
+    LoadReport,
 )
 """All objects."""
 
