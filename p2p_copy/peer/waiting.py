@@ -121,15 +121,18 @@ class Wait:
                 await self._changed.park()
 
     def _plan(self) -> None:
-        """Decide when to come to each place if none fails: in their order; to one that was put off, when it is due."""
-        now = trio.current_time()
+        """Decide when to come to each place if none fails: in their order; to one that was put off, when it is due.
+
+        After a pairing that has led to nothing, to all others at once: the other side looks for this one there, too.
+        """
+        now, number = trio.current_time(), 0
+        between = limits.NEXT_RELAY_AFTER if self._last is None else 0
         self._lost.clear()
-        number = 0
         for place in self._places:
             place.clear()
             place.is_put_off = now < place.due < math.inf
             if not place.is_put_off:
-                place.due = now + number * limits.NEXT_RELAY_AFTER
+                place.due = now + number * between
                 number += 1
 
     def _take(self, place: Place, nursery: trio.Nursery) -> None:

@@ -76,7 +76,7 @@ def test_without_a_relay_this_machine_is_examined_all_the_same() -> None:
     ("words", "said"),
     [
         (("--server", "ftp://x"), "A relay's address looks like"),
-        (("--server", "ws://x y"), "A relay's address looks like"),
+        (("--server", "ws://x?y"), "A relay's address looks like"),
         (("--proxy", "ftp://me:secret@x", "--server", "ws://x"), "a kind of proxy"),
         (("--server", "ws://x", "--token-file", "/nowhere"), "The token file '/nowhere'"),
         (("--server", "ws://x", "--pin", "00" * 32), "--pin has no effect here"),
