@@ -200,8 +200,9 @@ class Wait:
             for kind in (PeerTimeout, RelayLost)
         ]
         chosen = next((error for error in telling if error is not None), errors[0])
-        lines = [f"\n- {place.address}: {error}" for place, error in zip(self._listed, errors, strict=True)]
-        failure = type(chosen)(f"None of the {len(errors)} relays can be used:{''.join(lines)}")
+        named = zip(self._listed, errors, strict=True)
+        each = (f" ({number}) {place.address}: {error}" for number, (place, error) in enumerate(named, 1))
+        failure = type(chosen)(f"None of the {len(errors)} relays can be used.{''.join(each)}")
         failure.transient = any(error.transient for error in errors)
         return failure
 
