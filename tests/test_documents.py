@@ -181,6 +181,7 @@ class Desk:
         """Return what is typed with the addresses and places of this machine."""
         for there, here in (
             ("wss://relay.example:443", self.url),
+            ("wss://relay2.example:443", "ws://127.0.0.1:9"),
             ("ws://127.0.0.1:8765", self.url),
             ("https://relay.example/", f"{self.url.replace('ws:', 'http:')}/"),
             ("--proxy http://proxy.example:3128", f"--proxy {self.proxy}"),

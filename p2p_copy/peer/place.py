@@ -102,6 +102,7 @@ class Place:
         hello: what this side says to the relay first.
         due: Trio's time when to take the place next; infinite while it is taken, and if it is not to be taken again.
         is_put_off: it is not to be taken before it is due.
+        in_vain: how many pairings there have led to nothing.
         welcome: the relay's terms, from when it has accepted this side until the place is taken again.
         ready: the connection on which the other side has come; None before.
         end: the error with which the place was lost, or was not to be had; None before.
@@ -128,6 +129,7 @@ class Place:
         self._pauses = backoff()
         self.due = -math.inf
         self.is_put_off = False
+        self.in_vain = 0
         self.welcome: Welcome | None = None
         self.ready: Connection | None = None
         self.end: End | None = None

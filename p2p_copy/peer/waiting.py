@@ -97,6 +97,7 @@ class Wait:
         """Try other relays first the next time, and this one after a pause: its pairing has led to nothing."""
         if self._last is not None:
             self._last.put_off()
+            self._last.in_vain += self.has_choice
 
     async def _first_ready(self, nursery: trio.Nursery) -> Place:
         """Return the place where the other side is first; leave all others."""
@@ -123,17 +124,17 @@ class Wait:
     def _plan(self) -> None:
         """Decide when to come to each place if none fails: in their order; to one that was put off, when it is due.
 
-        After a pairing that has led to nothing, to all others at once: the other side looks for this one there, too.
+        After a pairing that has led to nothing, to all others at once: the other side looks for this one there, too. So
+        if it is at one of them, this side is paired there before it comes to a relay that passes nothing on.
         """
-        now, number = trio.current_time(), 0
-        between = limits.NEXT_RELAY_AFTER if self._last is None else 0
+        now = trio.current_time()
         self._lost.clear()
-        for place in self._places:
+        for number, place in enumerate(self._places):
             place.clear()
             place.is_put_off = now < place.due < math.inf
-            if not place.is_put_off:
-                place.due = now + number * between
-                number += 1
+            turn = number if self._last is None else place.in_vain
+            soonest = now + turn * limits.NEXT_RELAY_AFTER
+            place.due = max(place.due, soonest) if place.is_put_off else soonest
 
     def _take(self, place: Place, nursery: trio.Nursery) -> None:
         self._lost.pop(place, None)

@@ -10,13 +10,13 @@ import math
 from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
 import trio
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from trio.testing import MockClock
 
 from p2p_copy.errors import P2PCopyError, RelayUnreachable
@@ -33,15 +33,12 @@ from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import LinkBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
 
 ROOM = "ab" * 32
-DELAY = 0.05
-"""Seconds of a connection attempt that succeeds or is refused, and of a message on its way."""
-
 CHANGING = 120.0
 """Seconds until which relays come and go."""
 
@@ -49,8 +46,8 @@ FOREVER = 10**5
 """Seconds."""
 
 BOUND = 100.0
-"""Seconds in which both meet: the longest pause before a relay is tried again (45), the key exchange over a relay that
-passes nothing on (15) for each of three, once or twice, and less than a second for what works."""
+"""Seconds in which both meet: the longest pause before a relay is tried again (45), two exchanges over relays that pass
+nothing on (15 each), a connection attempt that is not answered (15), and less for what works."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,14 @@ class Plan:
         changes: for each role, when its reach changes; out of reach at first.
         drops: packets from clients that cannot reach it are lost, rather than refused.
         is_mute: it passes nothing on.
+        delays: seconds of a connection attempt that succeeds or is refused, and of a message to the client.
 
     """
 
     changes: dict[Role, tuple[float, ...]]
     drops: bool = False
     is_mute: bool = False
+    delays: Mapping[Role, float] = field(default_factory=lambda: dict.fromkeys(Role, 0.05))
 
     def reaches(self, role: Role, now: float) -> bool:
         return sum(1 for each in self.changes[role] if each <= now) % 2 == 1
@@ -86,7 +85,7 @@ class FakeLink:
         self._changed = trio.lowlevel.ParkingLot()
 
     def deliver(self, message: bytes | str) -> None:
-        self._inbox.append((trio.current_time() + DELAY, message))
+        self._inbox.append((trio.current_time() + self.relay.plan.delays[self.role], message))
         self._changed.unpark_all()
 
     def end(self, code: int) -> None:
@@ -196,7 +195,9 @@ class World:
         relay, role = self.relays[str(address)], ROLE.get()
         relay.visits += 1
         reaches = relay.plan.reaches(role, trio.current_time())
-        await trio.sleep(transport_limits.CONNECT_TIMEOUT if relay.plan.drops and not reaches else DELAY)
+        await trio.sleep(
+            transport_limits.CONNECT_TIMEOUT if relay.plan.drops and not reaches else relay.plan.delays[role]
+        )
         if not reaches:
             raise RelayUnreachable
         link = FakeLink(relay, role)
@@ -299,6 +300,18 @@ def worlds(draw: st.DrawFn) -> tuple[list[Plan], dict[Role, list[int]], dict[Rol
 
 @settings(max_examples=60)
 @given(worlds())
+@example(  # two relays that pass nothing on come again and again
+    (
+        [
+            Plan({Role.SENDER: (39.3,), Role.RECEIVER: (46.9,)}, drops=True, is_mute=True),
+            Plan({Role.SENDER: (0.0, 47.4, 50.0), Role.RECEIVER: (49.0,)}, drops=True, is_mute=True),
+            Plan({Role.SENDER: (85.0,), Role.RECEIVER: (96.0,)}),
+        ],
+        {role: [2, 0, 1] for role in Role},
+        {Role.SENDER: 0.0, Role.RECEIVER: 47.0},
+        96.0,
+    )
+)
 def test_both_meet_in_bounded_time_once_one_relay_works_for_both(
     world: tuple[list[Plan], dict[Role, list[int]], dict[Role, float], float],
 ) -> None:
@@ -307,6 +320,22 @@ def test_both_meet_in_bounded_time_once_one_relay_works_for_both(
     assert ended <= since + BOUND
     for relay in there.relays.values():
         assert relay.visits <= 2 * (10 + (ended - min(starts.values())) / 3), "cheap for relays"
+
+
+delays = st.fixed_dictionaries(dict.fromkeys(Role, st.floats(0.001, 0.2)))
+
+
+@settings(max_examples=60)
+@given(st.lists(delays, min_size=2, max_size=4))
+def test_however_the_news_of_pairings_come_both_take_the_same_one(found: list[dict[Role, float]]) -> None:
+    """Both come to all relays at the same moment, and are paired at all; there is no second try."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "NEXT_RELAY_AFTER", 0.0)
+        numbers = list(range(len(found)))
+        lists, starts = dict.fromkeys(Role, numbers), dict.fromkeys(Role, 0.0)
+        ended, world = run([replace(WELL, delays=each) for each in found], lists, starts)
+    assert ended < 3
+    assert all(relay.visits <= 2 for relay in world.relays.values())
 
 
 @pytest.mark.parametrize("first", Role)
