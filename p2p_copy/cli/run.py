@@ -55,6 +55,7 @@ def run(main: Callable[[], Awaitable[T]], slow: Callable[[], None] = lambda: Non
 
     """
     tune_memory()
+    gc.set_threshold(*limits.CLIENT_COLLECTIONS)
     return trio.run(_until_signal, main, slow)
 
 

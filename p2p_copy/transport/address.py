@@ -16,6 +16,9 @@ _HOST: Final = re.compile(r"[A-Za-z0-9._:%~-]*")
 _LONGEST_HOST: Final = 253
 """Characters of the longest name that DNS can have (RFC 1035 section 2.3.4), which is as DNS writes it in 255 bytes."""
 
+_LONGEST_LABEL: Final = 63
+"""Characters between two dots of such a name, at most (the same section)."""
+
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
 
 
@@ -91,9 +94,12 @@ def ascii_host(host: str) -> str:
         ValueError: it cannot be one.
 
     """
-    name = host.encode("idna").decode("ascii")
-    if len(name.removesuffix(".")) > _LONGEST_HOST:
+    name = host if host.isascii() else host.encode("idna").decode("ascii")  # the codec is slow to load
+    labels = name.removesuffix(".").split(".")
+    if len(name.removesuffix(".")) > _LONGEST_HOST or max(map(len, labels)) > _LONGEST_LABEL:
         raise ValueError("too long for the name of a host")
+    if len(labels) > 1 and "" in labels:
+        raise ValueError("no name of a host")
     if not _HOST.fullmatch(name):  # some letters become blanks or slashes
         raise ValueError("no name of a host")
     return name

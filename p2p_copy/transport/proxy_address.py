@@ -16,7 +16,6 @@ A password never appears in what is shown.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -48,8 +47,7 @@ _MOST: Final = 255
 _FORM: Final = "A proxy's address looks like http://proxy.example:3128, https://… or socks5://user:password@…"
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyAddress:
+class ProxyAddress(NamedTuple):
     """Scheme, host and port of a proxy, and the login for it. The scheme is `http`, `https` or `socks5`.
 
     Attributes:
@@ -60,12 +58,15 @@ class ProxyAddress:
     scheme: str
     host: str
     port: int
-    user: str | None = field(default=None, repr=False)
-    password: str = field(default="", repr=False)
-    variable: str = field(default="", compare=False)
+    user: str | None = None
+    password: str = ""
+    variable: str = ""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.where}"
+
+    def __repr__(self) -> str:
+        return f"ProxyAddress({self})"  # without the login
 
     @property
     def where(self) -> str:

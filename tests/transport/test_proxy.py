@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,7 +96,7 @@ async def test_a_login_is_sent_as_basic_in_utf_8() -> None:
     async with (
         greeting() as address,
         serving_proxy(tunnel) as proxy,
-        connect(address, "/", proxy=replace(proxy, user="größe", password="a:b")) as link,
+        connect(address, "/", proxy=proxy._replace(user="größe", password="a:b")) as link,
     ):
         assert await link.receive() == "hello"
     login = base64.b64encode("größe:a:b".encode())
@@ -171,7 +170,7 @@ async def test_each_status_of_a_proxy_is_an_error_of_its_own(
 async def test_a_login_that_is_refused_is_told_from_one_that_is_missing(status: str) -> None:
     answer = f'HTTP/1.1 {status}\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n'.encode()
     async with serving_proxy(saying(answer)) as proxy:
-        caught = await refused(replace(proxy, user="somebody", password=SECRET, variable="ALL_PROXY"))
+        caught = await refused(proxy._replace(user="somebody", password=SECRET, variable="ALL_PROXY"))
     assert isinstance(caught, ProxyWantsLogin)
     assert "refuses the user or the password in ALL_PROXY" in str(caught)
 
@@ -187,7 +186,7 @@ async def test_a_login_that_is_refused_is_told_from_one_that_is_missing(status: 
 async def test_a_login_that_p2p_copy_does_not_know_is_named(offered: list[str], named: str) -> None:
     lines = "".join(f"Proxy-Authenticate: {way}\r\n" for way in offered)
     async with serving_proxy(saying(f"HTTP/1.1 407 No\r\n{lines}\r\n".encode("latin-1"))) as proxy:
-        caught = await refused(replace(proxy, user="somebody", password=SECRET))
+        caught = await refused(proxy._replace(user="somebody", password=SECRET))
     assert isinstance(caught, ProxyWantsLogin)
     assert f"a login by {named} (" in str(caught)
 
@@ -369,7 +368,7 @@ async def test_each_answer_of_socks_is_an_error_of_its_own(
     answers: list[bytes], user: str | None, error: type[P2PCopyError], words: str
 ) -> None:
     async with serving_proxy(saying(*answers, piece=1, stays=False), "socks5") as proxy:
-        caught = await refused(replace(proxy, user=user, password=SECRET))
+        caught = await refused(proxy._replace(user=user, password=SECRET))
     assert type(caught) is error
     assert words in str(caught)
 
@@ -433,7 +432,7 @@ async def test_a_socks_proxy_that_takes_long_to_connect_is_not_blamed_for_its_gr
 async def test_a_proxy_that_is_not_there_is_named_and_not_the_relay() -> None:
     async with serving_proxy(saying(b"")) as proxy:
         pass
-    caught = await refused(replace(proxy, variable="https_proxy"))
+    caught = await refused(proxy._replace(variable="https_proxy"))
     assert isinstance(caught, ProxyUnreachable)
     assert str(caught).startswith(
         f"The proxy {proxy} refuses connections. Check https_proxy in the environment"

@@ -12,8 +12,6 @@ from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.announcement import Announcement
 from p2p_copy.cli.ui.displays import open_display, open_terminal
-from p2p_copy.cli.ui.prompt import comparison, yes_no_at
-from p2p_copy.cli.ui.sharing import Sharing
 from p2p_copy.errors import UsageError
 from p2p_copy.transport.proxy_address import DIRECT
 
@@ -23,7 +21,10 @@ if TYPE_CHECKING:
 
     from p2p_copy import Rooms, SavedTransfer, Transfer
     from p2p_copy.api.keywords import SendKeywords
+    from p2p_copy.api.work import Verify
     from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
+    from p2p_copy.cli.ui.displays import Display
+    from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.options import Preserve
 
     Open = Callable[[AsyncClient, Code, Rooms | None], AbstractAsyncContextManager[Transfer]]
@@ -54,7 +55,11 @@ def send(
     binds = _binds(serve) if serve else []
     relays = () if serve else inputs.relays_of(word.relay, transfer.server)
     inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
-    sharing = Sharing(terminal, sending, json=client.json) if sending.qr or sending.copy else None
+    sharing = None
+    if sending.qr or sending.copy:
+        from p2p_copy.cli.ui.sharing import Sharing
+
+        sharing = Sharing(terminal, sending, json=client.json)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)
     if text is not None and chosen is not None and not chosen.is_generated:
@@ -82,7 +87,7 @@ def send(
     def opened(via: AsyncClient, code: Code, rooms: Rooms | None) -> AbstractAsyncContextManager[Transfer]:
         if pipe:
             return via.open_send_stream(Standard.INPUT, code=code, rooms=rooms, **options)
-        verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
+        verify = _comparison(terminal, display) if transfer.verify else None
         return via.open_send(word.paths, code=code, verify=verify, rooms=rooms, **options)
 
     if not serve and not pipe:  # relay and standard input end with this process, so it could not be resumed
@@ -104,7 +109,7 @@ def send(
                 sharing.copy(known.text)
                 announcement = announcement.with_picture(sharing.picture(known.text))
             display.start(announcement)
-            verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
+            verify = _comparison(terminal, display) if transfer.verify else None
             return saved_transfers.run_saved(
                 saved,
                 AsyncClient(access, state_dir=state_dir),
@@ -133,6 +138,13 @@ def send(
         return run_transfer(serving, display, client.deadline, resume_id=None)
     announce(*relays)
     return run_transfer(opened(AsyncClient(access), code, None), display, client.deadline, resume_id=None)
+
+
+def _comparison(terminal: Terminal, display: Display) -> Verify | None:
+    """Return what asks the user whether the other side shows the same words; None if nothing can be asked."""
+    from p2p_copy.cli.ui.prompt import comparison, yes_no_at  # most transfers ask nothing
+
+    return comparison(yes_no_at(terminal, display))
 
 
 def announcement_of(saved: SavedTransfer, chosen: Code | None = None) -> Announcement | None:

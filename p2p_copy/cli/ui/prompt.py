@@ -143,9 +143,9 @@ def asking_to_delete(terminal: Terminal, yes_no: YesNo | None) -> AcceptDeletion
     return ask
 
 
-def comparison(yes_no: YesNo | None, *, wanted: bool) -> Verify | None:
-    """Return what asks the user whether the other side shows the same words, if that is `wanted`."""
-    if yes_no is None or not wanted:
+def comparison(yes_no: YesNo | None) -> Verify | None:
+    """Return what asks the user whether the other side shows the same words; None if nothing can be asked."""
+    if yes_no is None:
         return None
 
     async def compare(words: tuple[str, str]) -> bool:
