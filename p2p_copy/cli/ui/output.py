@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import errno
+import locale
 import os
 import time
 from collections import deque
@@ -100,11 +101,8 @@ class Writer:
     @property
     def encoding(self) -> str:
         """The encoding of what is written. A terminal in the C locale may show ASCII only, whatever Python assumes."""
-        if self.is_terminal:
-            import locale  # scripts start without it
-
-            if locale.setlocale(locale.LC_CTYPE) in {"C", "POSIX"}:
-                return "ascii"
+        if self.is_terminal and locale.setlocale(locale.LC_CTYPE) in {"C", "POSIX"}:
+            return "ascii"
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     # --- None of these blocks ---
