@@ -41,6 +41,8 @@ class Snapshot:
         refused: refused clients, by reason.
         handshakes_failed: connections that ended without a hello.
         abuse: cases of abuse, by kind.
+        workers: worker processes that serve, those included that end with their last pairings.
+        workers_died: worker processes that have ended though they should not.
         pairings: the running ones, if they were asked for.
 
     """
@@ -59,6 +61,8 @@ class Snapshot:
     refused: Counter[str] = field(default_factory=Counter)
     handshakes_failed: int = 0
     abuse: Counter[str] = field(default_factory=Counter)
+    workers: int = 0
+    workers_died: int = 0
     pairings: list[RunningPairing] = field(default_factory=list)
 
     def add(self, other: Snapshot) -> None:

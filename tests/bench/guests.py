@@ -37,8 +37,12 @@ class Guests:
         # One for all: it takes the most memory.
         self._context = ssl.create_default_context(cafile=place.ca_file)
 
-    async def secure(self, plain: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
-        """Return TLS over a connection."""
+    async def secure(
+        self, plain: trio.SocketStream, name: str | None = None
+    ) -> trio.SSLStream[trio.SocketStream]:
+        """Return TLS over a connection, with the hint that `name`'s room has, as our clients give it."""
+        hints = [] if name is None or self._place.legacy else [rendezvous.room_hint(_room(name))]
+        self._context.set_alpn_protocols(["http/1.1", *hints])  # each connection begins with a copy
         secure = trio.SSLStream(plain, self._context, server_hostname=HOST, https_compatible=True)
         await secure.do_handshake()
         return secure
@@ -47,7 +51,7 @@ class Guests:
         """Return a client that has not said hello yet; `name` names its room."""
         plain = await trio.open_tcp_stream(HOST, self._place.port)
         with _closed_on_failure(plain):
-            client = RawClient(await self.secure(plain))
+            client = RawClient(await self.secure(plain, name))
             await client.upgrade(LEGACY_PATH if self._place.legacy else room_path(_room(name)))
         return client
 

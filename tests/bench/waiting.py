@@ -86,7 +86,9 @@ class Figures:
 
 
 @contextmanager
-def relay(command: Sequence[str], certificates: Certificates, *, legacy: bool) -> Iterator[tuple[int, Place]]:
+def relay(
+    command: Sequence[str], certificates: Certificates, *options: str, legacy: bool
+) -> Iterator[tuple[int, Place]]:
     """Run a relay, and warm it up; yield its process and its place. Its log is discarded."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -95,7 +97,7 @@ def relay(command: Sequence[str], certificates: Certificates, *, legacy: bool) -
     if legacy:
         variables.pop("PYTHONPATH", None)  # it may lead to this checkout
     process = subprocess.Popen(
-        [*command, "run-relay-server", HOST, str(port), *certificates.options],
+        [*command, "run-relay-server", HOST, str(port), *certificates.options, *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -212,7 +214,7 @@ def measure(
             busy = (proc.processor_seconds(pid) - used) / (time.monotonic() - since)
             with crowded(place, "waiters", waiters) as waiting:
                 used, since = _used_by_others(pid, moving, waiting), time.monotonic()
-                meetings = trio.run(_meet_one_after_another, Guests(place), newcomers)
+                meetings = trio.run(meet_one_after_another, Guests(place), newcomers)
                 others = (_used_by_others(pid, moving, waiting) - used) / (time.monotonic() - since)
                 full = proc.memory(pid)
     return Figures(start, per_waiter, per_pairing, busy, others, meetings, full)
@@ -239,7 +241,7 @@ def _used_by_others(*ours: int) -> float:
     return proc.all_processor_seconds() - sum(map(proc.processor_seconds, (os.getpid(), *ours)))
 
 
-async def _meet_one_after_another(guests: Guests, count: int) -> list[Meeting]:
+async def meet_one_after_another(guests: Guests, count: int) -> list[Meeting]:
     return [await _meet(guests, f"newcomer {number}") for number in range(count)]
 
 

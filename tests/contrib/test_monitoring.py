@@ -30,6 +30,8 @@ METRICS = {
     "p2p_copy_relay_abuse_total": {"kind"},
     "p2p_copy_relay_memory_held_bytes": set(),
     "p2p_copy_relay_memory_limit_bytes": set(),
+    "p2p_copy_relay_workers": set(),
+    "p2p_copy_relay_workers_died_total": set(),
     "p2p_copy_relay_certificate_expiry_seconds": set(),
 }
 """Each with its labels."""

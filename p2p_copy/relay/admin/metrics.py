@@ -39,6 +39,10 @@ METRICS: Final = (
         "Bytes that transfers hold, of those that --max-memory allows.",
     ),
     Metric("p2p_copy_relay_memory_limit_bytes", None, "Bytes of --max-memory."),
+    Metric("p2p_copy_relay_workers", None, "Worker processes that serve; 0 without --workers."),
+    Metric(
+        "p2p_copy_relay_workers_died_total", None, "Worker processes that have ended though they should not."
+    ),
     Metric("p2p_copy_relay_certificate_expiry_seconds", None, "Seconds until the certificate ends."),
 )
 
@@ -57,6 +61,8 @@ def values(snapshot: Snapshot, certificate_ends: float | None) -> dict[str, floa
         "p2p_copy_relay_abuse_total": snapshot.abuse,
         "p2p_copy_relay_memory_held_bytes": snapshot.memory_held,
         "p2p_copy_relay_memory_limit_bytes": snapshot.memory_limit,
+        "p2p_copy_relay_workers": snapshot.workers,
+        "p2p_copy_relay_workers_died_total": snapshot.workers_died,
     }
     if certificate_ends is not None:
         found["p2p_copy_relay_certificate_expiry_seconds"] = certificate_ends - time.time()

@@ -90,6 +90,7 @@ class Supervisor:
         self._at: dict[Client, WorkerProcess] = {}
         self._claims: dict[str, Client] = {}
         self._shared: dict[int, PairingLimits | None] = {}  # by the number of the pairing
+        self._died = 0
         self._past = Snapshot()  # of workers that have ended
         self._accepting = trio.CancelScope()
         self._upgrading = trio.Lock()
@@ -197,6 +198,7 @@ class Supervisor:
             last = process.last
             self._log(process, events.WORKER_ENDED, served=last.served, copied=Size(last.received.total()))
         else:
+            self._died += 1
             seconds = place.pause(trio.current_time())
             self._log(process, events.WORKER_DIED, how=how, seconds=round(seconds), clients=process.lost)
             self._nursery.start_soon(self._restart, process.place, seconds)
@@ -479,6 +481,8 @@ class Supervisor:
             tasks=trio.lowlevel.current_statistics().tasks_living,
             handshakes_failed=self.tally.handshakes_failed,
             abuse=self.tally.abuse.counts.copy(),
+            workers=len(self._ready),
+            workers_died=self._died,
         )
         for each in (self._past, *found):
             whole.add(each)
