@@ -9,7 +9,7 @@ import pytest
 
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.system_limits import default_budget, memory_allowed
+from p2p_copy.relay.system_limits import default_budget, memory_allowed, processors_allowed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +88,38 @@ def test_a_relay_raises_its_limit_of_descriptors_and_keeps_some_of_them() -> Non
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["51", "160"]
+
+
+# Processors
+
+
+def own_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "text", "allowed"),
+    [
+        ("0::/system.slice/relay.service", "system.slice/relay.service", "100000 100000", 1),
+        ("0::/system.slice/relay.service", "system.slice", "150000 100000", 1),
+        ("0::/", "", "10000 100000", 1),
+        ("0::/../../elsewhere/of/the/host", "", "100000 100000", 1),
+        ("0::/", "", "max 100000", None),
+        ("0::/", "", "99900000 100000", None),
+        ("0::/", "", "nonsense", None),
+        ("7:cpu,memory:/docker/0123", "", "100000 100000", None),
+    ],
+)
+def test_processors_are_limited_by_a_group_and_those_above_it(
+    little: tuple[Path, Path], line: str, folder: str, text: str, allowed: int | None
+) -> None:
+    groups, mounted = little
+    groups.write_text(f"1:name=systemd:/\n{line}\n")
+    write(mounted / folder, "cpu.max", text)
+    assert processors_allowed(groups, mounted) == (own_processors() if allowed is None else allowed)
+
+
+def test_without_groups_they_are_those_of_the_process(little: tuple[Path, Path]) -> None:
+    groups, mounted = little
+    groups.unlink()
+    assert processors_allowed(groups, mounted) == own_processors()

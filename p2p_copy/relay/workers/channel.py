@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -161,6 +162,8 @@ class Channel:
             self._sent.set()
 
     async def _send(self, data: bytes, descriptor: int | None) -> None:
+        if sys.platform == "win32":
+            raise AssertionError("there are no workers there")
         rights = []
         if descriptor is not None:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
@@ -172,6 +175,8 @@ class Channel:
                 await trio.lowlevel.wait_writable(self._socket)
 
     async def _read(self, nursery: trio.Nursery) -> None:
+        if sys.platform == "win32":
+            raise AssertionError("there are no workers there")
         rest = b""
         descriptors: deque[int | None] = deque()
         try:

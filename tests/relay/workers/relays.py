@@ -56,6 +56,7 @@ class WorkersRelay:
         where: tuple[str, ...] = ("127.0.0.1:0",),
         workers: int = 2,
         cwd: Path | None = None,
+        level: str = "debug",
         shortened: Mapping[str, float] | None = None,
         **variables: str,
     ) -> None:
@@ -64,7 +65,7 @@ class WorkersRelay:
         changes = "".join(f"limits.{name} = {value}; " for name, value in (shortened or {}).items())
         program = ("-c", f"{_SHORTENED}{changes}main()") if shortened else ("-m", "p2p_copy")
         command = [sys.executable, *program, "run-relay-server", *where, "--workers", str(workers)]
-        command += [*(certificates.options if certificates else ["--no-tls"]), "--log-level", "debug"]
+        command += [*(certificates.options if certificates else ["--no-tls"]), "--log-level", level]
         command += ["--admin", f"unix:{self.admin}", *options]
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
