@@ -14,6 +14,7 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from docs.figures import scaling
 from p2p_copy.cli.app import app
 from p2p_copy.cli.commands.relay_admin import QUESTIONS
 from p2p_copy.cli.ui import topics
@@ -94,6 +95,34 @@ TABLES = {
     "variables": (("variable", "meaning"), VARIABLES),
     "forms": (("what", "form"), FORMS),
     "patterns": (("pattern", "matches"), PATTERNS),
+    "costs": (("what", "processor time", "memory"), scaling.costs()),
+    "measured": (
+        (
+            "load",
+            "connections",
+            "GiB",
+            "processor s",
+            "by the model",
+            "MiB/s",
+            "ms to pair, median / 99 %",
+            "ms round trip, the same",
+            "others' processors",
+        ),
+        scaling.measured(),
+    ),
+    "growth": (
+        (
+            "pairings",
+            "in all",
+            "processors, TLS",
+            "without TLS",
+            "memory",
+            "descriptors",
+            "relays by `--max-connections`",
+            "all connect again",
+        ),
+        scaling.growth(),
+    ),
 }
 """Tables inside pages, by the name in their comments."""
 
@@ -313,6 +342,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "operations.md": operations,
     "configuration.md": partial(with_tables, "configuration.md"),
     "transfers.md": partial(with_tables, "transfers.md"),
+    "scaling.md": partial(with_tables, "scaling.md"),
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
@@ -41,7 +42,7 @@ async def _run(generator: Generator) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_at_the_end_of_input, nursery.cancel_scope)
         nursery.start_soon(_tell_progress, generator)
-        await generator.run()
+        await generator.run(partial(_tell_now, generator, is_over=True))
         nursery.cancel_scope.cancel()
 
 
@@ -53,17 +54,21 @@ async def _stop_at_the_end_of_input(scope: trio.CancelScope) -> None:
 
 
 async def _tell_progress(generator: Generator) -> None:
-    figures = generator.figures
     while True:
         await trio.sleep(limits.PROGRESS_INTERVAL)
-        progress = {
-            "waiting": figures.waiting,
-            "paired": figures.paired,
-            "received": figures.received,
-            "failed": figures.failures.total(),
-            "is_whole": figures.is_whole,
-        }
-        await trio.to_thread.run_sync(_tell, {"progress": progress})
+        await trio.to_thread.run_sync(_tell_now, generator)
+
+
+def _tell_now(generator: Generator, *, is_over: bool = False) -> None:
+    figures = generator.figures
+    progress = {
+        "waiting": figures.waiting,
+        "paired": figures.paired,
+        "received": figures.received,
+        "failed": figures.failures.total(),
+        "is_whole": figures.is_whole and not is_over,
+    }
+    _tell({"progress": progress})
 
 
 def _tell(what: dict[str, Any]) -> None:

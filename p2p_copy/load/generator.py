@@ -65,8 +65,10 @@ class Generator:
         self._contents = os.urandom(plan.message - _HEADER)
         self._began: tuple[float, float, int] | None = None
 
-    async def run(self) -> None:
+    async def run(self, on_over: Callable[[], None]) -> None:
         """Make the load until its time is over. If it is cancelled, `figures` has what was measured until then.
+
+        `on_over` is called when the time is over, before all clients leave at once.
 
         Raises:
             NotAllowed: a relay does not say that it may be loaded.
@@ -86,6 +88,7 @@ class Generator:
                     await trio.sleep(plan.duration)
                 finally:
                     self.look()
+                on_over()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             for error in leaves(group):

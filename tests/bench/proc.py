@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,10 @@ _CPU_FIELDS = slice(11, 13)
 """utime and stime among the fields after the name (proc_pid_stat(5)): it ends with the last parenthesis."""
 _CPU_FIELDS_CHILDREN = slice(11, 15)
 """The same, and those of its waited-for children."""
+
+
+_PARENT_FIELD = 1
+"""ppid among these."""
 
 
 class Memory(NamedTuple):
@@ -33,6 +38,17 @@ def peak(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1])
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and not waited for."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            stat = path.read_text(encoding="utf-8", errors="replace")
+            if int(stat.rpartition(")")[2].split()[_PARENT_FIELD]) == pid:
+                found.append(int(path.parent.name))
+    return found
 
 
 def descriptors(pid: int) -> int:

@@ -11,7 +11,6 @@ figures of a few clients say little: they fit into what the warm-up has freed.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import socket
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p_copy.load.figures import percentile
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.relay.system_limits import raise_descriptor_limit
 from tests.bench import crowd, proc
@@ -105,7 +105,7 @@ def relay(
     )
     try:
         place = Place(port, certificates.authority, legacy)
-        _wait_until_open(process, port)
+        wait_until_open(process, port)
         trio.run(_warm_up, Guests(place))
         yield process.pid, place
         assert process.poll() is None, "the relay has ended"
@@ -114,7 +114,8 @@ def relay(
         process.wait(LEAVING)
 
 
-def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_open(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a relay accepts connections at this port."""
     deadline = time.monotonic() + START
     while True:
         try:
@@ -243,11 +244,6 @@ def _used_by_others(*ours: int) -> float:
 
 async def meet_one_after_another(guests: Guests, count: int) -> list[Meeting]:
     return [await _meet(guests, f"newcomer {number}") for number in range(count)]
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the least value that `share` of the values do not exceed."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def rows(figures: Figures) -> dict[str, float]:

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p_copy.load.figures import percentile
 from p2p_copy.relay.system_limits import processors_allowed, raise_descriptor_limit
 from tests.bench import proc
 from tests.bench.guests import Guests, Place
 from tests.bench.markdown import say
-from tests.bench.waiting import LEAVING, crowded, meet_one_after_another, percentile, relay
+from tests.bench.waiting import LEAVING, crowded, meet_one_after_another, relay
 from tests.support.certificates import Certificates
 
 if TYPE_CHECKING:
