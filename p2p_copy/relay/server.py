@@ -79,10 +79,10 @@ class Relay:
 
     """
 
-    def __init__(self, config: RelayConfig, gate: Gate | None = None) -> None:
+    def __init__(self, config: RelayConfig, gate: Callable[[AbuseCounter], Gate] | None = None) -> None:
         """Prepare a relay, and read its files. `prepared` does the same, but fails in time if a disk does not answer.
 
-        `gate` decides who comes in; without one the relay has its own gatekeeper.
+        `gate` makes what decides who comes in, given what counts abuse; without it the relay has its own gatekeeper.
 
         Raises:
             CannotListen: certificate and key, or the file of tokens, cannot be used.
@@ -91,7 +91,7 @@ class Relay:
         """
         self.tally = Tally()
         self.certificates = certificates_of(config, self.tally.abuse)
-        self.gatekeeper = gate or Gatekeeper(config, self.tally.abuse)
+        self.gatekeeper = (gate or partial(Gatekeeper, config))(self.tally.abuse)
         self.budget = Budget(config.max_memory)
         self.pairings = Pairings(self.budget, self.tally)
         self.urls: list[str] = []

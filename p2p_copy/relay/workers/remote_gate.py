@@ -60,7 +60,7 @@ class RemoteGate(Gate):
     """The gatekeeper of one worker."""
 
     def __init__(
-        self, config: RelayConfig, abuse: AbuseCounter, channel: Channel, place: int, workers: int
+        self, config: RelayConfig, channel: Channel, place: int, workers: int, abuse: AbuseCounter
     ) -> None:
         """Ask the supervisor over `channel`; this is the worker at `place` of `workers`."""
         self.arrivals = ArrivalDeadlines(abuse)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,7 @@ class Supervisor:
         self._claims: dict[str, Client] = {}
         self._shared: dict[int, PairingLimits | None] = {}  # by the number of the pairing
         self._died = 0
+        self._reloads = 0
         self._past = Snapshot()  # of workers that have ended
         self._accepting = trio.CancelScope()
         self._upgrading = trio.Lock()
@@ -151,6 +153,7 @@ class Supervisor:
     async def _start(self, place: int) -> str:
         """Start a worker, and give it the place when it is ready; return why that failed, in words."""
         ended: list[str] = []
+        reloads = self._reloads
         process = WorkerProcess(next(self._numbers), place, self._empty)
         process.channel.hear(*self._orders(process))
         self._processes.add(process)
@@ -172,6 +175,9 @@ class Supervisor:
             former.drain(limits.WORKER_RETIREMENT)
         if self._stopping or self.draining:
             process.drain(0)
+        self._divide_memory()
+        if reloads != self._reloads:  # while it read the files
+            self._nursery.start_soon(process.ask, "reload")
         self._log(process, events.WORKER_STARTED, pid=process.pid)
         return ""
 
@@ -310,16 +316,29 @@ class Supervisor:
     def _pass_again(self, process: WorkerProcess, number: int, place: int, descriptor: int | None) -> None:
         """Pass on what a worker has decrypted for another one."""
         client = process.clients.pop(number, None)
-        target = self._places[place].current
-        if client is None or target is None or descriptor is None:
+        if client is None or descriptor is None:
             if descriptor is not None:
-                trio.socket.socket(fileno=descriptor).close()
+                os.close(descriptor)
             if client is not None:
                 process.clients[number] = client
                 self._leave(process, number)
             return
+        self._at.pop(client, None)
         client.is_decrypted = True
-        self._pass(target, client, descriptor)
+        self._nursery.start_soon(self._pass_to, place, client, descriptor)
+
+    async def _pass_to(self, place: int, client: Client, descriptor: int) -> None:
+        """Pass a client on to the worker at a place, as soon as there is one in the client's time."""
+        try:
+            with trio.move_on_after(client.budget):
+                process = await self._places[place].process()
+                self._pass(process, client, descriptor)
+                return
+            os.close(descriptor)
+            self.gatekeeper.leave(client)
+        except trio.Cancelled:  # the relay has ended
+            os.close(descriptor)
+            raise
 
     async def _count_forwarded(
         self, process: WorkerProcess, number: int, values: list[str]
@@ -419,6 +438,7 @@ class Supervisor:
 
     async def reload(self) -> bool:
         """Read certificate, key and tokens again, in all processes; return False if one cannot be used."""
+        self._reloads += 1
         results: list[bool] = []
 
         async def collect(reload: Callable[[], Awaitable[Any]]) -> None:
@@ -433,6 +453,7 @@ class Supervisor:
         return all(results)
 
     def _reload_workers(self) -> None:
+        self._reloads += 1
         for process in self._ready:
             self._nursery.start_soon(process.ask, "reload")
 

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 import signal
 import socket
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,7 +22,6 @@ from p2p_copy.relay.access.admission import Client
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.file_thread import FileThread
 from p2p_copy.relay.log import events
-from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.relay.log.redact import LOGGER, Size
 from p2p_copy.relay.server import Relay
 from p2p_copy.relay.system_limits import raise_descriptor_limit
@@ -55,7 +56,7 @@ class _Worker:
         tells: dict[str, Tell] = {
             "start": self._start,
             "client": self._take,
-            "evict": lambda number: self._gate.evict(number),
+            "evict": self._evict,
             "vacate": lambda claim: self._relay.vacate(claim),
             "change": self._change,
             "drain": self._drain,
@@ -108,8 +109,8 @@ class _Worker:
         LOGGER.propagate = False
         logging.getLogger("trio-websocket").setLevel(logging.WARNING)
         config = config_from(said["config"])
-        self._gate = RemoteGate(config, AbuseCounter(), self._channel, said["place"], said["workers"])
-        self._relay = await FileThread().run("Certificate or key", Relay, config, self._gate)
+        gate = partial(RemoteGate, config, self._channel, said["place"], said["workers"])
+        self._relay = await FileThread().run("Certificate or key", Relay, config, gate)
 
     async def _report(self) -> None:
         while True:
@@ -127,14 +128,14 @@ class _Worker:
             self._channel.tell("left", number=client.number)
             return
         sock = socket.socket(fileno=descriptor)
-        try:
-            stream = PassedStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
-        except OSError:  # it has ended already
-            sock.close()
-            self._channel.tell("left", number=client.number)
-            return
-        stream.client = client
-        self._listener.put(stream)
+        with suppress(OSError):  # it has ended already
+            if not self._relay.draining:
+                stream = PassedStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+                stream.client = client
+                self._listener.put(stream)
+                return
+        sock.close()
+        self._channel.tell("left", number=client.number)
 
     def _drain(self, seconds: float) -> None:
         if self._ready:
@@ -153,6 +154,10 @@ class _Worker:
             self._relay.stop(within)
         else:
             self._nursery.cancel_scope.cancel()
+
+    def _evict(self, number: int) -> None:
+        assert isinstance(self._relay.gatekeeper, RemoteGate)
+        self._relay.gatekeeper.evict(number)
 
     def _change(self, config: dict[str, Any]) -> None:
         self._relay.change(config_from(config))

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 # Meeting
 
 
+@pytest.mark.slow  # 24 pairings over TLS, a megabyte each
 @pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
 async def test_all_clients_meet_with_and_without_a_hint(
     start: Callable[..., WorkersRelay], tls: bool
@@ -264,6 +265,8 @@ async def test_the_oldest_connection_without_a_hello_is_closed_wherever_it_is(
         with trio.fail_after(QUICK), pytest.raises(LINK_ERRORS):
             await silent.receive()
     relay.wait_for(r"closed: the oldest connection without a hello")
+    pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
+    assert 'p2p_copy_relay_abuse_total{kind="evicted"} 1.0' in relay.ask("GET", "/metrics")[1]
 
 
 async def test_tokens_and_quotas_hold_for_the_whole(
@@ -308,6 +311,7 @@ async def test_tokens_and_quotas_hold_for_the_whole(
     assert isinstance(await refused(relay.clients, Role.SENDER, of_place(1), "new"), Welcome)
 
 
+@pytest.mark.slow  # megabytes at a limited rate
 async def test_a_rate_of_the_whole_is_shared_by_pairings_of_both_workers(
     start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
 ) -> None:
@@ -378,6 +382,7 @@ async def test_a_client_that_comes_to_a_room_of_another_worker_leaves_its_old_pl
 # Death
 
 
+@pytest.mark.slow  # the pauses grow
 async def test_a_worker_that_is_killed_is_started_again_and_the_other_ones_clients_notice_nothing(
     start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
 ) -> None:
@@ -407,6 +412,7 @@ async def test_a_worker_that_is_killed_is_started_again_and_the_other_ones_clien
     assert pauses == [0, 1, 2]
 
 
+@pytest.mark.slow  # a report a second, and workers that start
 async def test_what_a_killed_worker_has_counted_stays_counted(
     start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
 ) -> None:
@@ -425,6 +431,22 @@ async def test_what_a_killed_worker_has_counted_stays_counted(
     await until(lambda: relay.status["served"] == 5)
 
 
+async def test_a_client_without_a_hint_waits_for_a_worker_that_is_just_started(
+    start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
+) -> None:
+    """The first worker has decrypted what it says, and passes it on when the second one is there again."""
+    relay = start(tls=True)
+    name = of_place(1)
+    await relay.clients.works(name)
+    busy = int(relay.wait_for(r"pairing \d+ begins \(worker (\d)\)")[1])
+    os.kill(relay.pids[busy], signal.SIGKILL)
+    relay.wait_for("worker died")
+    with trio.fail_after(QUICK):
+        await relay.plain_clients.works(name)
+    assert relay.log.index("worker started, as", relay.log.index("worker died")) > 0
+
+
+@pytest.mark.slow  # it hangs for two seconds
 async def test_a_worker_that_hangs_is_killed(
     start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
 ) -> None:
@@ -659,6 +681,7 @@ def test_a_worker_that_cannot_start_is_said(tmp_path: Path) -> None:
 # What is left
 
 
+@pytest.mark.slow  # some of them end only with their budget of time
 async def test_connections_of_all_kinds_leave_no_descriptor_in_any_process(
     start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
 ) -> None:
