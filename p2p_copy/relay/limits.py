@@ -24,14 +24,14 @@ DESCRIPTORS_SHARE: Final = 0.8
 # How many: the whole relay
 
 MAX_CONNECTIONS: Final = 4096
-"""Clients of one relay process, until the limits of the operating system say less."""
+"""Clients of one relay, all its workers together, until the limits of the operating system say less."""
 
 MAX_PENDING: Final = 256
-"""Connections of one relay process that have not said hello yet; they come and go within `ACCEPT_BUDGET`. The relay
+"""Connections of one relay that have not said hello yet; they come and go within `ACCEPT_BUDGET`. The relay
 closes the oldest one for each further one: finding it takes a fifth of a millisecond."""
 
 MAX_WAITING: Final = 3072
-"""Clients of one relay process that wait for another one: the last quarter of the places is for their partners."""
+"""Clients of one relay that wait for another one: the last quarter of the places is for their partners."""
 
 BUSY_RETRY_AFTER: Final = 60
 """Seconds after which a client that found the relay full is asked to try again."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p_copy.protocol.rendezvous import Role, Welcome, room_hint, room_path
@@ -20,7 +21,6 @@ from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from p2p_copy.transport.link import Link
     from tests.support.certificates import Certificates
@@ -160,9 +160,12 @@ class WorkersRelay:
 
 
 def lives(pid: int) -> bool:
+    """Return whether this process runs; one that has ended may wait for its parent to notice."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        if sys.platform == "linux":
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
         return False
     return True
 
