@@ -70,6 +70,8 @@ class _Status(NamedTuple):
     waiting: int
     served: int
     copied: int
+    workers: int
+    """0 for a relay of one process, and for one of a version without workers."""
 
 
 _NUMBERS: Final = ("seconds", "connections", "waiting", "served", "copied")
@@ -132,6 +134,7 @@ def _checked(said: object) -> _Status:
             (_whole(each.get("id")), _whole(each.get("seconds")), _whole(each.get("copied")))
             for each in map(_object, pairings)
         ],
+        workers=_whole(status.get("workers", 0)),
         **numbers,
     )
 
@@ -169,6 +172,7 @@ def _describe(status: _Status) -> list[str]:
     end = status.certificate_ends
     return [
         f"p2p-copy {status.version}, {status.state}, up for {duration(status.seconds)}",
+        *([f"workers: {status.workers}"] if status.workers else []),
         f"connections: {status.connections}",
         f"clients waiting: {status.waiting}",
         f"transfers running: {len(status.pairings)}",

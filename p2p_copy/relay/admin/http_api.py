@@ -298,6 +298,7 @@ class Admin:
             "waiting": found.waiting,
             "rooms": found.rooms,
             "tasks": found.tasks,
+            "workers": found.workers,
             "served": found.served,
             "copied": Size(found.received.total()),
             "memory_held": found.memory_held,

@@ -196,7 +196,7 @@ WORKER_HANGS: Final = Event(
 WORKERS_KEPT: Final = Event(
     "workers-kept",
     logging.ERROR,
-    "workers not replaced, the old ones stay: %(why)s",
+    "not all workers are replaced, the old ones stay: %(why)s",
     "A new worker could not be started, after SIGUSR2 or the order to upgrade.",
     single=True,
 )

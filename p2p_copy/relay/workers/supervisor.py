@@ -460,16 +460,28 @@ class Supervisor:
     async def upgrade(self) -> bool:
         """Replace each worker by a new one, from the program as it is on the disk now; return whether that worked.
 
-        The old ones take no more clients, and end with their last pairings.
+        The old ones take no more clients, and end with their last pairings. It goes on if the caller is cancelled.
         """
-        async with self._upgrading:
-            for place in range(len(self._places)):
-                if self.draining:
-                    return False
-                if why := await self._start(place):
-                    events.WORKERS_KEPT.log((), why=why)
-                    return False
-        return True
+        reasons: list[str] = []
+        done = trio.Event()
+
+        async def start(place: int) -> None:
+            if why := await self._start(place):
+                reasons.append(why)
+
+        async def replace_all() -> None:
+            async with self._upgrading, trio.open_nursery() as starts:
+                for place in range(len(self._places)):
+                    starts.start_soon(start, place)
+            if reasons:
+                events.WORKERS_KEPT.log((), why=reasons[0])
+            done.set()
+
+        if self.draining:
+            return False
+        self._nursery.start_soon(replace_all)
+        await done.wait()
+        return not reasons
 
     def change(self, config: RelayConfig) -> None:
         """Use the limits of another configuration from now on. Files, and where the relay listens, do not change."""
