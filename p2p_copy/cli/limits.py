@@ -91,12 +91,12 @@ CLIENT_COLLECTIONS: Final = (5_000, 10, 10)
 """Thresholds of Python's garbage collector in a client: a collection of generation 0 after 5,000 net new objects. With
 Python's own 700 the imports of one start made fifty collections, which found nothing and took four milliseconds."""
 
-RELAY_COLLECTIONS: Final = (10_000, 5, 10)
-"""Thresholds of Python's garbage collector in a relay: a collection of generation 0 after 10,000 net new objects, every
-fifth one with generation 1, and every tenth of these full. A full one takes half a second of CPU time with 2,000
-clients, and no client is served meanwhile. With these thresholds there is one for half a million objects, or some 2,500
-connections if all of them leave cycles: ours leave none (`tests/relay/test_garbage.py`), libraries may, on some
-versions of Python."""
+RELAY_COLLECTIONS: Final = (2_000, 5, 50)
+"""Thresholds of Python's garbage collector in a relay: a collection of generation 0 after 2,000 net new objects, every
+fifth one with generation 1, which takes some 3 ms, and every fiftieth of these full. A full one takes half a second of
+CPU time with 2,000 clients, and no client is served meanwhile. With these thresholds there is one for half a million
+objects, or some 2,500 connections if all of them leave cycles: ours leave none (`tests/relay/test_garbage.py`),
+libraries may, on some versions of Python."""
 
 SERVE_CONNECTIONS: Final = 4 * MAX_LINKS
 """Clients of the relay in `send --serve`: the links of both sides, and as many again to replace lost ones."""
