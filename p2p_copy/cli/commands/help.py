@@ -11,6 +11,7 @@ from p2p_copy.cli.ui.suggestions import did_you_mean
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.cli.ui.topics import topics
 from p2p_copy.errors import UsageError
+from p2p_copy.version import DOCUMENTATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,8 @@ def help_(words: Sequence[str], app: App) -> int:
         text = "\n".join(_lines(known[word], width))
     elif word == _ALL:
         rows = ((name, topic.about) for name, topic in known.items())
-        text = "\n".join(["Topics:", *table(rows, width), "", "Read one: p2p-copy help TOPIC"])
+        more = ("Read one: p2p-copy help TOPIC", "Of the released version, on the web:", DOCUMENTATION)
+        text = "\n".join(["Topics:", *table(rows, width), "", *more])
     elif not words or _is_command(words, app):
         printed = Printed()
         app.help_print(words, console=printed.console)

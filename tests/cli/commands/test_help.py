@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from p2p_copy.cli.ui.topics import FORMS, PATTERNS, VARIABLES, topics
 from p2p_copy.files.selection import Selection
 from p2p_copy.options import STATE_VARIABLE
 from p2p_copy.units import parse_duration, parse_rate, parse_size
+from p2p_copy.version import DOCUMENTATION
 from tests.cli.processes import run
 
 if TYPE_CHECKING:
@@ -112,3 +114,11 @@ def test_an_unknown_topic_is_an_error_with_what_was_meant(
 
 def test_the_command_version_prints_what_the_option_does() -> None:
     assert run("version") == run("--version")
+
+
+def test_the_documentation_on_the_web_is_named_where_the_package_names_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    urls = importlib.metadata.metadata("p2p-copy").get_all("Project-URL") or []
+    assert f"Documentation, {DOCUMENTATION}" in urls
+    assert said(capsys, "topics").rstrip().endswith(DOCUMENTATION)
