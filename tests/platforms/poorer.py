@@ -42,6 +42,7 @@ def make_poorer(platform: str) -> None:
     _replace("sys", platform=platform)
     if platform == "win32":
         sets = "supports_dir_fd", "supports_fd", "supports_follow_symlinks"
+        _replace("subprocess", CREATE_NEW_PROCESS_GROUP=0x200)
         _replace("os", O_BINARY=0, **{name: frozenset() for name in sets})  # Linux has no other files
         sys.modules["msvcrt"] = ModuleType("msvcrt")
         _replace("msvcrt", LK_NBLCK=LOCK_EX | LOCK_NB, locking=lockf, setmode=lambda _, mode: mode)

@@ -123,6 +123,7 @@ class Network:
         proxy: ProxyAddress | None = None,
         ca_file: str | None = None,
         pin: bytes | None = None,
+        hint: str | None = None,
     ) -> AsyncIterator[Memory]:
         """Stand for `dial.connect`."""
         assert (proxy, ca_file, pin) == (None, None, None)
@@ -189,6 +190,9 @@ class Memory:
         self._inbox: deque[bytes | str] = deque()
         self._end: Exception | None = None
         self._news = trio.Event()
+
+    def limit_rate(self, _pacer: object, *, sends: bool) -> None:
+        """No test here has a limit."""
 
     def acked_bytes(self) -> tuple[int, bool]:
         return 0, False

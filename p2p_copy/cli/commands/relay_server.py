@@ -7,7 +7,6 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -67,7 +66,7 @@ def run_relay_server(
         raise UsageError(
             "--certfile and --keyfile are for TLS, which --no-tls turns off. Leave one of them out."
         )
-    if workers > 1 and not hasattr(socket.socket, "sendmsg"):
+    if workers > 1 and sys.platform == "win32":
         raise UsageError(
             "Several --workers need Linux or macOS: this system cannot pass connections on to them."
         )
