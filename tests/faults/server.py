@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -20,7 +21,6 @@ from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from p2p_copy.relay.log.abuse import Abuse
     from tests.relay.entry.test_certificates import Files
@@ -36,6 +36,9 @@ OPTIONS = ("--log-level", "debug")
 OTHER_RELAY = "P2P_COPY_FAULTS_RELAY"
 """Variable with an interpreter of another environment: the relay is the version that is installed there. It must
 know `--admin`. Options that it does not know are left out."""
+
+WORKERS = "P2P_COPY_FAULTS_WORKERS"
+"""Variable with a number of workers that every relay gets which does not say its own."""
 
 _SHORTENED = """
 import json
@@ -105,6 +108,8 @@ class Server:
             *(*OPTIONS, "--accept-budget", str(budget), "--drain", str(drain)),
             *("--admin", f"unix:{self.admin}", *options),
         )
+        if (workers := os.environ.get(WORKERS)) and "--workers" not in options:
+            options = (*options, "--workers", workers)
         python = [sys.executable]
         if other := os.environ.get(OTHER_RELAY):
             python, options = [other, "-P"], tuple(_known(other, options))
@@ -178,15 +183,25 @@ class Server:
 
     @property
     def footprint(self) -> Footprint:
-        descriptors = len(os.listdir(f"/proc/{self.process.pid}/fd"))  # without the one for the question
+        # counted without the one for the question
+        descriptors = sum(len(os.listdir(f"/proc/{process}/fd")) for process in self._processes)
         status = self.status
         return Footprint(descriptors, status["tasks"], status["rooms"], status["connections"])
 
     @property
+    def _processes(self) -> tuple[int, ...]:
+        """The relay's process and its workers."""
+        pid = self.process.pid
+        threads = Path(f"/proc/{pid}/task").glob("*/children")  # a worker is the child of a thread
+        return pid, *(int(child) for thread in threads for child in thread.read_text("ascii").split())
+
+    @property
     def memory(self) -> int:
-        """Bytes of memory that the process really has."""
-        with open(f"/proc/{self.process.pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        """Bytes of memory that its processes really have."""
+        return sum(
+            int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+            for process in self._processes
+        ) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def cpu(self) -> float:

@@ -251,17 +251,23 @@ class _SharedLimits(Limits):
 
 
 async def _copy(client: trio.abc.Stream, behind: TCPStream) -> None:
-    """Copy until the worker behind has ended, which says goodbye to the client if that is still there."""
+    """Copy until the worker behind has ended, which says goodbye to the client if that is still there.
+
+    That worker has the client's deadlines, but what it has written lies here: a client that does not read any more is
+    given up here as well.
+    """
 
     async def copy_from_client() -> None:
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError):  # reset: the worker behind is told, as of any other end
             while data := await client.receive_some(limits.PASS_ON_READ):
                 await behind.send_all(data)
+        with suppress(trio.BrokenResourceError):
             await behind.send_eof()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(copy_from_client)
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError, trio.TooSlowError):
             while data := await behind.receive_some(limits.PASS_ON_READ):
-                await client.send_all(data)
+                with trio.fail_after(limits.PAIRED_SEND_TIMEOUT):
+                    await client.send_all(data)
         nursery.cancel_scope.cancel()

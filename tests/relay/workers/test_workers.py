@@ -36,7 +36,8 @@ from p2p_copy.protocol.rendezvous import (
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.tls import TLSStream
-from tests.relay.clients import Relay, answer, exchange, hello, room
+from tests.faults.attackers import half_a_pair, tcp_below
+from tests.relay.clients import Relay, answer, exchange, hello, reset, room
 from tests.relay.workers.relays import HintingClients, WorkersRelay, waiting
 from tests.support.certificates import Certificates
 from tests.support.links import connect
@@ -126,6 +127,18 @@ async def test_a_client_that_was_passed_on_is_told_how_the_other_one_ended(
         with pytest.raises(anyio.EndOfStream):
             await sender.receive()
     relay.wait_for("pairing [0-9]+ ended: wrong code")
+    await until(lambda: relay.status["connections"] == 0)
+
+
+@pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
+async def test_a_reset_reaches_the_other_side_through_another_worker(
+    start: Callable[..., WorkersRelay], of_place: Callable[[int], str], role: Role
+) -> None:
+    relay = start(tls=True)
+    async with half_a_pair(relay.plain_clients, of_place(1), role) as (client, survivor):
+        reset(tcp_below(client.stream))
+        with trio.fail_after(QUICK), pytest.raises(LINK_ERRORS):
+            await survivor.receive()
     await until(lambda: relay.status["connections"] == 0)
 
 
