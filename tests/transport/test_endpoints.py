@@ -54,7 +54,7 @@ def over_tls(address: RelayAddress, host: str = "127.0.0.1") -> RelayAddress:
 # Calling a relay
 
 
-def saying(data: bytes, *, endless: bytes = b"") -> Callable[[TCPStream], Awaitable[None]]:
+def answering_with(data: bytes, *, endless: bytes = b"") -> Callable[[TCPStream], Awaitable[None]]:
     """Return a server that reads a request, sends `data` and then `endless` again and again, and never closes."""
 
     async def handle(stream: TCPStream) -> None:
@@ -125,7 +125,7 @@ BAD_101 = (
 async def test_the_first_bytes_tell_what_answers_in_place_of_a_relay(
     answer: bytes, error: type[P2PCopyError], words: str
 ) -> None:
-    async with serving(saying(answer)) as address:
+    async with serving(answering_with(answer)) as address:
         with trio.fail_after(5), pytest.raises(error, match=words) as caught:
             async with connect(address, "/"):
                 raise AssertionError("no relay is there")
@@ -136,7 +136,9 @@ async def test_the_first_bytes_tell_what_answers_in_place_of_a_relay(
 async def test_a_redirect_is_shown_without_the_room() -> None:
     room = room_path("0123456789abcdef" * 4)
     location = f"https://elsewhere/p2p{room}".encode()
-    async with serving(saying(b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\n\r\n")) as address:
+    async with serving(
+        answering_with(b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\n\r\n")
+    ) as address:
         with pytest.raises(NotARelay, match="to 'https://elsewhere/p2p'"):
             async with connect(address, room):
                 raise AssertionError("no relay is there")
@@ -185,7 +187,7 @@ async def test_a_400_that_mentions_https_may_end_with_the_connection() -> None:
 @pytest.mark.parametrize("status", [400, 403])
 async def test_an_endless_answer_is_not_read(status: int) -> None:
     head = b"HTTP/1.1 %d No\r\nTransfer-Encoding: chunked\r\n\r\n" % status
-    async with serving(saying(head, endless=b"8\r\nendless!\r\n")) as address:
+    async with serving(answering_with(head, endless=b"8\r\nendless!\r\n")) as address:
         with trio.fail_after(5), pytest.raises(NotARelay, match=f"HTTP status {status}"):
             async with connect(address, "/"):
                 raise AssertionError("no relay is there")
@@ -225,7 +227,7 @@ async def test_a_silent_server_is_given_up_in_time(
 
 
 async def test_a_closed_port_is_unreachable() -> None:
-    async with serving(saying(b"")) as address:
+    async with serving(answering_with(b"")) as address:
         pass
     with pytest.raises(RelayUnreachable, match=f"127\\.0\\.0\\.1:{address.port} refuses connections"):
         async with connect(address, "/"):
@@ -453,14 +455,14 @@ async def test_the_error_says_that_a_certificate_is_for_another_name(
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\n\r\n", b"SSH-2.0-x\r\n", b"\x00" * 100])
 async def test_the_error_says_that_the_port_does_not_speak_tls(answer: bytes) -> None:
-    async with serving(saying(answer)) as address:
+    async with serving(answering_with(answer)) as address:
         with pytest.raises(RelayWithoutTLS, match="does not speak TLS"):
             async with connect(over_tls(address), "/"):
                 raise AssertionError("no TLS is there")
 
 
 async def test_the_error_says_that_there_is_no_common_version_of_tls() -> None:
-    async with serving(saying(TLS_ALERT)) as address:
+    async with serving(answering_with(TLS_ALERT)) as address:
         with pytest.raises(RelayUnreachable, match="cannot agree on TLS"):
             async with connect(over_tls(address), "/"):
                 raise AssertionError("no TLS is there")

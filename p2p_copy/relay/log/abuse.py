@@ -31,7 +31,8 @@ class Abuse(Enum):
     NETWORK_FULL = _event(
         "network-full",
         "closed: too many connections of one IPv6 network (/56 or /48)",
-        "A connection was closed for a limit that a network shares, before a byte was read. See docs/relay-limits.md.",
+        "A connection was closed for a limit that a network shares, before a byte was read: see "
+        "[Limits of a relay](relay-limits.md).",
     )
     CONTESTED = _event(
         "contested",
