@@ -30,6 +30,7 @@ from p2p_copy.relay.access.rates import Limits, Rates
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.redact import ADDRESS
+from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.tcp import TCPStream, gathering
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class RemoteGate(Gate):
         self._clients: dict[int, Client] = {}
         self._shared: dict[Client, _SharedLimits] = {}
         self._has_account: set[Client] = set()
-        self._passing: set[trio.Event] = set()
+        self._copies: dict[int, _Copy] = {}
 
     @property
     def config(self) -> RelayConfig:
@@ -145,30 +146,38 @@ class RemoteGate(Gate):
         place = int(room[1], 16) % self._workers if room else 0
         if place == self._place:
             return False
+        assert client.number is not None
         ours, theirs = socket.socketpair()
-        ending = trio.Event()
-        self._passing.add(ending)
+        copy = self._copies[client.number] = _Copy()
         try:
             async with TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours))) as behind:
                 await behind.send_all(request.head)
-                assert client.number is not None
                 self._clients.pop(client.number, None)  # it is the other worker's now
                 client.has_spoken = True
                 self._channel.tell("pass", descriptor=theirs.detach(), number=client.number, place=place)
                 arrived()
                 client.throttle.pair()  # the other worker slows it down as long as it waits
                 gathering(stream).limit_reads(lambda most: min(most, limits.PASS_ON_READ))
-                await _copy(stream, behind)
+                with copy.scope:
+                    await _copy(stream, behind)
         finally:
             theirs.close()
-            ending.set()
-            self._passing.discard(ending)
+            copy.over.set()
+            del self._copies[client.number]
         return True
+
+    def stop_copying(self, number: int) -> None:
+        """Give a client some seconds to take what is left for it: the worker that had it has ended its connection.
+
+        It is not counted any more, so it must not keep its descriptors for as long as it likes.
+        """
+        if (copy := self._copies.get(number)) is not None:
+            copy.scope.deadline = trio.current_time() + transport_limits.GOODBYE_TIMEOUT
 
     async def wait_until_empty(self) -> None:
         """Return when no client is passed on any more that is passed on now."""
-        for ending in tuple(self._passing):
-            await ending.wait()
+        for copy in tuple(self._copies.values()):
+            await copy.over.wait()
 
     async def answer_hello(
         self, client: Client, hello: Hello, *, waiting: int, is_first: bool, dials_again: bool
@@ -248,6 +257,14 @@ class _SharedLimits(Limits):
         """Give back what was granted and not used."""
         self._channel.tell("unspent", pair=self._pair, size=self._granted)
         self._granted = 0
+
+
+class _Copy:
+    """A client whose bytes this worker copies to the worker that has its room."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.over = trio.Event()
 
 
 async def _copy(client: trio.abc.Stream, behind: TCPStream) -> None:

@@ -88,6 +88,7 @@ class Supervisor:
         self._processes: set[WorkerProcess] = set()
         self._numbers = itertools.count(1)
         self._clients = itertools.count(1)
+        self._copiers: dict[int, WorkerProcess] = {}  # for each client without a hint, who speaks TLS with it
         self._at: dict[Client, WorkerProcess] = {}
         self._claims: dict[str, Client] = {}
         self._shared: dict[int, PairingLimits | None] = {}  # by the number of the pairing
@@ -292,6 +293,8 @@ class Supervisor:
             del self._claims[client.claim]
         self._shared.pop(number, None)
         self.gatekeeper.leave(client)
+        if (copier := self._copiers.pop(number, None)) is not None:
+            copier.channel.tell("gone", number=number)
 
     def _evict(self, client: Client) -> None:
         if (process := self._at.get(client)) is not None:
@@ -325,6 +328,7 @@ class Supervisor:
             return
         self._at.pop(client, None)
         client.is_decrypted = True
+        self._copiers[number] = process
         self._nursery.start_soon(self._pass_to, place, client, descriptor)
 
     async def _pass_to(self, place: int, client: Client, descriptor: int) -> None:
@@ -335,6 +339,7 @@ class Supervisor:
                 self._pass(process, client, descriptor)
                 return
             os.close(descriptor)
+            self._copiers.pop(client.number or 0, None)
             self.gatekeeper.leave(client)
         except trio.Cancelled:  # the relay has ended
             os.close(descriptor)

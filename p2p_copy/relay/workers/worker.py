@@ -57,6 +57,7 @@ class _Worker:
             "start": self._start,
             "client": self._take,
             "evict": self._evict,
+            "gone": self._stop_copying,
             "vacate": lambda claim: self._relay.vacate(claim),
             "change": self._change,
             "drain": self._drain,
@@ -158,6 +159,10 @@ class _Worker:
     def _evict(self, number: int) -> None:
         assert isinstance(self._relay.gatekeeper, RemoteGate)
         self._relay.gatekeeper.evict(number)
+
+    def _stop_copying(self, number: int) -> None:
+        assert isinstance(self._relay.gatekeeper, RemoteGate)
+        self._relay.gatekeeper.stop_copying(number)
 
     def _change(self, config: dict[str, Any]) -> None:
         self._relay.change(config_from(config))

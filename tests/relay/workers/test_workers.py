@@ -727,6 +727,44 @@ async def test_connections_of_all_kinds_leave_no_descriptor_in_any_process(
     await until(lambda: all(now <= before[pid] + 1 for pid, now in descriptors().items()))
 
 
+@pytest.mark.slow  # such a client has five seconds for the rest
+async def test_a_client_that_takes_nothing_is_cut_soon_after_the_worker_behind_has_ended(
+    start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux shows the descriptors of a process")
+    relay = start(tls=True)
+    await relay.plain_clients.works(of_place(1))
+    await until(lambda: relay.status["connections"] == 0)
+
+    def descriptors() -> int:
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in relay.pids.values())
+
+    before = descriptors()
+
+    async def flood() -> None:
+        with suppress(*LINK_ERRORS):
+            while True:
+                await sender.send(bytes(100_000))
+
+    name, clients = of_place(1), relay.plain_clients
+    async with (
+        waiting(clients, Role.SENDER, name) as sender,
+        waiting(clients, Role.RECEIVER, name) as receiver,
+    ):
+        assert await answer(sender) == await answer(receiver) == Paired()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            await trio.sleep(0.5)  # until nothing fits in between any more
+            (pairing,) = relay.status["pairings"]
+            assert relay.ask("POST", "/end", {"id": pairing["id"]})[0] == 200
+            await until(lambda: relay.status["connections"] == 0)
+            await until(lambda: descriptors() <= before)
+            nursery.cancel_scope.cancel()
+        receiver.abort()
+        sender.abort()
+
+
 async def test_a_client_that_trickles_its_first_bytes_has_the_time_of_any_other(
     start: Callable[..., WorkersRelay],
 ) -> None:
