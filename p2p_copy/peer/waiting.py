@@ -107,6 +107,10 @@ class Wait:
                 for other in self._places:
                     if other is not ready:
                         other.leave()
+                if (
+                    ready not in self._announced and ready.welcome is not None
+                ):  # the other side was there before
+                    self._announce(ready, ready.welcome)
                 return ready
             self._take_stock()
             now = trio.current_time()

@@ -22,6 +22,7 @@ from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
 from tests.relay.clients import Relay as At, answer, hello
@@ -306,6 +307,30 @@ async def test_a_relay_that_ends_the_old_connection_first_is_waited_for(file: Pa
             await ended.wait()
             await trio.sleep(0.2)  # it would have ended by now
             nursery.cancel_scope.cancel()
+
+
+async def test_what_a_relay_says_is_shown_even_if_the_other_side_is_there_already(file: Path) -> None:
+    met = trio.Event()
+
+    async def handle(stream: TCPStream) -> None:
+        async with accept(stream, max_message=protocol_limits.MAX_RECORD) as (_, link):
+            await link.receive()
+            welcome = Welcome("p", protocol_limits.MAX_RECORD, 3600, rate=10**6, notice="Mind the gap.")
+            await link.send_pieces([Piece.whole(rendezvous.encode(each)) for each in (welcome, Paired())])
+            met.set()
+            await trio.sleep_forever()
+
+    async with serving(handle) as address, trio.open_nursery() as nursery:
+        with trio.fail_after(PATIENT):
+            side = Side(nursery, Role.RECEIVER, CODE, str(address), file.parent / "out")
+            await met.wait()
+            while len(side.told.notices) < 2:  # noqa: ASYNC110
+                await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+    first, terms = side.told.notices
+    assert first == "The relay says: Mind the gap."
+    assert terms.startswith("Relay limit: at most")
+    assert side.told.states[:2] == ["connecting", "waiting"]
 
 
 async def test_a_side_whose_only_connection_was_replaced_connects_again(file: Path) -> None:
