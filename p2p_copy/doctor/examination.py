@@ -5,6 +5,7 @@ Each check is bounded in time by itself. One that fails leaves out those that de
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.doctor import limits
@@ -17,10 +18,13 @@ from p2p_copy.errors import P2PCopyError, PeerTimeout
 from p2p_copy.peer.failures import plain_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from p2p_copy.options import RelayAccess
     from p2p_copy.protocol.rendezvous import Welcome
+
+_WITHOUT_RELAY: Final = (Check.NAME, Check.TCP, Check.UPGRADE, Check.WELCOME, Check.CLOCK, Check.PAIRING)
+"""What is said to be left out if there is no relay."""
 
 _OF_A_PAIR: Final = (Check.ROUND_TRIP, Check.IDLE, Check.SPEED_THERE, Check.SPEED_BACK)
 
@@ -29,14 +33,14 @@ class Subject(NamedTuple):
     """What is examined.
 
     Attributes:
-        access: the relay and how to reach it, or the error that says why there is none to examine.
+        relays: how to reach each relay, or the error that says why there is none to examine.
         idle: for how many seconds a connection is left idle; 0 for not at all.
         out: the directory that a receiver would write into.
         state_dir: where transfers are saved; empty if there is no such place.
 
     """
 
-    access: RelayAccess | P2PCopyError
+    relays: Sequence[RelayAccess] | P2PCopyError
     idle: float
     out: str
     state_dir: str
@@ -45,12 +49,24 @@ class Subject(NamedTuple):
 async def examine(
     subject: Subject, report: Callable[[Finding], None], begin: Callable[[Check], None] = lambda check: None
 ) -> None:
-    """Make all checks, in order; `report` each finding, and tell `begin` which check comes now. It fails in no case."""
+    """Make all checks, in order; `report` each finding, and tell `begin` which check comes now. It fails in no case.
+
+    Those that have to do with a relay are made for each relay in turn.
+    """
     examination = _Examination(report, begin)
     await examination.make(Check.PROGRAM, about_program)
-    await _examine_way(subject, examination)
+    if isinstance(subject.relays, P2PCopyError):
+        examination.report(wrong(Check.RELAY, subject.relays))
+        examination.leave_out(_WITHOUT_RELAY, Check.RELAY)
+    else:
+        for access in subject.relays:
+            await _examine_relay(access, subject.idle, _Examination(_about(access.url, report), begin))
     await examination.make(Check.DISK, lambda: try_disk(subject.out))
     await examination.make(Check.STATE, lambda: try_state(subject.state_dir))
+
+
+def _about(relay: str, report: Callable[[Finding], None]) -> Callable[[Finding], None]:
+    return lambda finding: report(replace(finding, relay=relay))
 
 
 class _Examination:
@@ -82,18 +98,14 @@ def label(check: Check) -> str:
     return check.value.replace("_", " ")
 
 
-async def _examine_way(subject: Subject, examination: _Examination) -> None:
-    """Examine all that has to do with the relay."""
-    access = subject.access
-    of_pair = [check for check in _OF_A_PAIR if check is not Check.IDLE or subject.idle]
+async def _examine_relay(access: RelayAccess, idle: float, examination: _Examination) -> None:
+    """Examine all that has to do with one relay."""
+    of_pair = [check for check in _OF_A_PAIR if check is not Check.IDLE or idle]
     try:
-        if isinstance(access, P2PCopyError):
-            raise access
         way = Way.of(access)
     except P2PCopyError as error:
         examination.report(wrong(Check.RELAY, error))
-        rest = (Check.NAME, Check.TCP, Check.UPGRADE, Check.WELCOME, Check.CLOCK, Check.PAIRING, *of_pair)
-        examination.leave_out(rest, Check.RELAY)
+        examination.leave_out((*_WITHOUT_RELAY, *of_pair), Check.RELAY)
         return
     plain = (
         ""
@@ -107,7 +119,7 @@ async def _examine_way(subject: Subject, examination: _Examination) -> None:
         pinned = way.pin is not None
         await examination.make(Check.AUTHORITIES, lambda: about_authorities(way.ca_file, pinned=pinned))
     seen = [Check.CERTIFICATE, Check.CLOCK] if way.address.tls else [Check.CLOCK]
-    await _Approach(way, examination, subject.idle, of_pair, seen).make()
+    await _Approach(way, examination, idle, of_pair, seen).make()
 
 
 class _Approach(NamedTuple):

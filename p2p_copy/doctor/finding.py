@@ -56,6 +56,7 @@ class Finding:
         error: with which error a transfer would fail here; None if it would not.
         seconds: what was measured in seconds; None if nothing was.
         rate: what was measured in bytes per second; None if nothing was.
+        relay: the address of the relay that it is about; empty if it is about this machine.
 
     """
 
@@ -65,6 +66,7 @@ class Finding:
     error: P2PCopyError | None = None
     seconds: float | None = None
     rate: int | None = None
+    relay: str = ""
 
 
 def good(check: Check, sentence: str, *, seconds: float | None = None, rate: int | None = None) -> Finding:

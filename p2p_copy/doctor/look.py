@@ -102,7 +102,7 @@ def about_certificate(way: Way, look: Look, *, trusted: bool) -> Finding:
     ends = time.strftime("%Y-%m-%d", time.gmtime(facts.ends))
     what = f"issued by {issuer}, until {ends}, with {count(len(look.chain) - 1, 'certificate')} above it"
     own = hashlib.sha256(look.chain[0]).hexdigest()
-    if look.of_relay and look.of_relay != own:
+    if look.of_relay not in ("", own) and not facts.is_logged:
         advice = (
             ""
             if trusted
@@ -110,11 +110,11 @@ def about_certificate(way: Way, look: Look, *, trusted: bool) -> Finding:
         )
         return warning(
             Check.CERTIFICATE,
-            f"{issuer} decrypts TLS between this machine and the relay: the relay has another certificate than the one "
-            "that comes here. Files and names stay encrypted from end to end; the access token, if there is one, does "
-            f"not.{advice}",
+            f"TLS is decrypted on the way, with a certificate of {issuer}: the relay itself has another one. If that "
+            "is not a proxy of the relay's operator, it is a box of this network. Files and names stay encrypted from "
+            f"end to end; the access token, if there is one, does not.{advice}",
         )
-    if look.of_relay:
+    if look.of_relay == own:
         said = "the relay itself shows it, so nothing on the way decrypts TLS"
     elif way.pin and trusted:
         said = "it has the pinned key, so nothing on the way decrypts TLS"

@@ -68,7 +68,7 @@ async def examined(url: str, folder: Path, *, idle: float = 0, **access: Any) ->
     """Examine the way to a relay, and this machine, which is as it should be."""
     found: list[Finding] = []
     with trio.fail_after(30):
-        subject = Subject(RelayAccess(url, **access), idle, str(folder / "out"), str(folder / "state"))
+        subject = Subject([RelayAccess(url, **access)], idle, str(folder / "out"), str(folder / "state"))
         await examine(subject, found.append)
     result = Examined(found)
     assert {Check.PROGRAM, Check.DISK, Check.STATE} <= {*result.good}, result.findings

@@ -15,7 +15,9 @@ from trio.testing import wait_all_tasks_blocked
 import p2p_copy as p2p
 from p2p_copy import errors
 from p2p_copy.doctor import limits
-from p2p_copy.doctor.finding import Check
+from p2p_copy.doctor.examination import Subject, examine
+from p2p_copy.doctor.finding import Check, Finding, Verdict
+from p2p_copy.options import RelayAccess
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport import limits as transport_limits
 from tests.doctor.support import AFTER_WELCOME, Front, examined, given_to, serving_front
@@ -208,7 +210,7 @@ async def test_a_box_that_decrypts_tls_is_named(
             known = given_to([box], tmp_path) if is_known else None
             found = await examined(url, tmp_path, ca_file=known)
     said = found.warning(Check.CERTIFICATE)
-    assert "'Acme Web Gateway' decrypts TLS between this machine and the relay" in said
+    assert "TLS is decrypted on the way, with a certificate of 'Acme Web Gateway'" in said
     if is_known:
         assert {*AFTER_WELCOME, Check.TLS} <= {*found.good}
     else:
@@ -279,6 +281,18 @@ async def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
 
 
 # What relays do
+
+
+async def test_each_of_several_relays_is_examined(tmp_path: Path) -> None:
+    found: list[Finding] = []
+    async with p2p.Relay("127.0.0.1", 0) as relay:
+        urls = ["ws://127.0.0.1:1", relay.urls[0]]
+        subject = Subject([RelayAccess(url) for url in urls], 0, str(tmp_path), str(tmp_path))
+        await examine(subject, found.append)
+    dead, alive = ([each for each in found if each.relay == url] for url in urls)
+    assert [each.check for each in dead if each.error] == [Check.TCP]
+    assert {each.verdict for each in alive} == {Verdict.GOOD}
+    assert [each.check for each in found if not each.relay] == [Check.PROGRAM, Check.DISK, Check.STATE]
 
 
 async def test_an_access_token_is_wanted_and_the_right_one_opens(tmp_path: Path) -> None:

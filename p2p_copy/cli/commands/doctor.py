@@ -50,7 +50,7 @@ def doctor(
     """
     terminal = Terminal.standard(quiet=json)
     subject = Subject(
-        _access(servers, access, terminal), idle, out, saved_transfers.directory(state_dir, terminal)
+        _relays(servers, access, terminal), idle, out, saved_transfers.directory(state_dir, terminal)
     )
     findings: list[Finding] = []
     lines = _started(terminal) if json else None
@@ -72,7 +72,8 @@ def doctor(
     first = next((finding for finding in findings if finding.error is not None), None)
     code = 0 if first is None or first.error is None else first.error.exit_code
     if lines is None:
-        terminal.say(_summary(first, code))
+        relays = {finding.relay for finding in findings if finding.relay}
+        terminal.say(_summary(first, code, several=len(relays) > 1))
     else:
         from p2p_copy.cli.ui.json_lines import Diagnosis
 
@@ -83,10 +84,10 @@ def doctor(
     return code
 
 
-def _access(
+def _relays(
     servers: Sequence[str], access: AccessArguments, terminal: Terminal
-) -> RelayAccess | P2PCopyError:
-    """Return how to reach the relay; without a relay the error that says so, since this machine can be examined."""
+) -> Sequence[RelayAccess] | P2PCopyError:
+    """Return how to reach each relay; without one the error that says so, since this machine can be examined."""
     try:
         relays = inputs.relays_of(None, servers)
     except UsageError as error:
@@ -94,9 +95,7 @@ def _access(
             raise
         inputs.access_token(access.token_file)  # a wrong one is an error all the same
         return error
-    if len(relays) > 1:
-        terminal.say(f"Of {len(relays)} relays only {relays[0]} is examined. --server names another one.")
-    return inputs.access_to(relays, access, terminal)[0]
+    return inputs.access_to(relays, access, terminal)
 
 
 def _show(finding: Finding, terminal: Terminal) -> None:
@@ -122,10 +121,11 @@ def _coloured(text: str, verdict: Verdict) -> str:
     return f"\x1b[{_COLOURS[verdict]}m{text}\x1b[0m{padded[len(text) :]}"
 
 
-def _summary(first: Finding | None, code: int) -> str:
+def _summary(first: Finding | None, code: int, *, several: bool) -> str:
     if first is None:
         return "Nothing is wrong."
-    return f"The first thing that is wrong: {label(first.check)} (exit code {code})."
+    where = f" of {first.relay}" if several and first.relay else ""
+    return f"The first thing that is wrong: {label(first.check)}{where} (exit code {code})."
 
 
 def _started(terminal: Terminal) -> JsonLines:
@@ -150,5 +150,6 @@ def _write(finding: Finding, lines: JsonLines) -> None:
             exit_code=None if error is None else error.exit_code,
             seconds=None if finding.seconds is None else round(finding.seconds, 6),
             rate=finding.rate,
+            relay=finding.relay or None,
         )
     )

@@ -194,6 +194,7 @@ class Checked:
         exit_code: the exit code of that error; null without one.
         seconds: what was measured: how long it took; of `clock`, how far ahead the relay's is; null if nothing was.
         rate: the bytes per second that were measured; null if none were.
+        relay: the address of the relay that it is about; null if it is about this machine.
 
     """
 
@@ -204,6 +205,7 @@ class Checked:
     exit_code: int | None
     seconds: float | None
     rate: int | None
+    relay: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,15 @@ def test_the_exit_code_is_that_of_the_first_thing_that_is_wrong(tmp_path: Path) 
     assert errors == "The first thing that is wrong: tcp (exit code 4).\n"
 
 
+def test_several_relays_are_examined_one_after_the_other(url: str) -> None:
+    dead = "ws://127.0.0.1:1"
+    code, out, errors = Running("doctor", "--server", url, "--server", dead, "--json").wait(QUICK)
+    assert (code, errors) == (4, "")
+    checks = [each for each in objects(out) if each["event"] == "checked"]
+    assert {each["relay"] for each in checks} == {None, url, dead}
+    assert [each["relay"] for each in checks if each["verdict"] == "wrong"] == [dead]
+
+
 def test_without_a_relay_this_machine_is_examined_all_the_same() -> None:
     code, out, errors = Running("doctor").wait(QUICK)
     found = verdicts(out)
