@@ -8,7 +8,7 @@ of the two they have. Rules:
    quotas, and the rates that pairings of several workers share. Workers ask.
 2. Memory is divided: each worker process may hold its part of `max_memory`.
 3. A worker that dies is started again; its clients leave, and come back by themselves. Connections for it wait as long
-   as their budget of time lasts.
+   as their budget of time lasts, those included that it was sent and had not taken.
 4. A worker that is replaced takes no more clients, and ends with its last pairing. Its successor has the same rooms.
 """
 
@@ -18,6 +18,7 @@ import itertools
 import logging
 import math
 import os
+import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,13 @@ class Supervisor:
     def _forget(self, process: WorkerProcess) -> None:
         """Let the clients of a worker that has ended leave, and keep what it has counted."""
         self._processes.discard(process)
+        for number, connection in process.untaken.items():
+            client = process.clients.get(number)
+            if client is not None and _is_unread(connection):
+                del process.clients[number]
+                self._at.pop(client, None)
+                self._nursery.start_soon(self._pass_to, process.place, client, connection.detach())
+            connection.close()
         process.lost = len(process.clients)
         for number in list(process.clients):
             self._leave(process, number)
@@ -272,6 +280,7 @@ class Supervisor:
         client.throttle.close()
         number = client.number = client.number or next(self._clients)
         process.clients[number] = client
+        process.keep(number, descriptor)
         self._at[client] = process
         process.channel.tell(
             "client",
@@ -286,6 +295,7 @@ class Supervisor:
 
     def _leave(self, process: WorkerProcess, number: int) -> None:
         client = process.clients.pop(number, None)
+        process.release(number)
         if client is None:
             return
         self._at.pop(client, None)
@@ -333,9 +343,11 @@ class Supervisor:
 
     async def _pass_to(self, place: int, client: Client, descriptor: int) -> None:
         """Pass a client on to the worker at a place, as soon as there is one in the client's time."""
+        began = trio.current_time()
         try:
             with trio.move_on_after(client.budget):
                 process = await self._places[place].process()
+                client.budget = max(client.budget - (trio.current_time() - began), 0)
                 self._pass(process, client, descriptor)
                 return
             os.close(descriptor)
@@ -559,6 +571,16 @@ class Supervisor:
         token = WORKER.set(process.number)
         event.log((), **facts)
         WORKER.reset(token)
+
+
+def _is_unread(connection: socket.socket) -> bool:
+    """Return whether a connection is open and has still what its client has said first."""
+    try:
+        return bool(
+            connection.recv(1, socket.MSG_PEEK)
+        )  # it does not wait, as the one of which it is a duplicate
+    except OSError:
+        return False
 
 
 class _Place:

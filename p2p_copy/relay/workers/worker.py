@@ -124,6 +124,7 @@ class _Worker:
     def _take(self, descriptor: int | None, **said: Any) -> None:
         """Take over a connection."""
         client = Client(**said)
+        self._channel.tell("taken", number=client.number)
         if descriptor is None:  # this process can open no more: the connection is closed by that
             events.EXHAUSTED.log(())
             self._channel.tell("left", number=client.number)

@@ -39,6 +39,7 @@ class WorkerProcess:
         channel: the way to it.
         ready: it has said that it is.
         clients: the clients that it has, by their numbers.
+        untaken: duplicates of the connections that it was sent and has not taken yet, by the numbers of their clients.
         waiting: how many of them wait for their other side, as far as known.
         last: its last report.
         ending: it was told to end, or another one has its place.
@@ -54,6 +55,7 @@ class WorkerProcess:
         self._on_gone = on_gone
         self.ready = trio.Event()
         self.clients: dict[int, Client] = {}
+        self.untaken: dict[int, socket.socket] = {}
         self.waiting = 0
         self.last = Snapshot()
         self.ending = False
@@ -67,6 +69,7 @@ class WorkerProcess:
             "report": self._hear_report,
             "waiting": self._hear_waiting,
             "log": self._log,
+            "taken": self.release,
         }
         ours, self._theirs = socket.socketpair()
         self.channel = Channel(ours)
@@ -141,6 +144,19 @@ class WorkerProcess:
         self.ending = True
         self.channel.tell("stop", within=within)
         self.kill_at = min(self.kill_at, trio.current_time() + within + limits.WORKER_KILL)
+
+    def keep(self, number: int, descriptor: int) -> None:
+        """Keep a duplicate of a client's connection until the worker has taken it.
+
+        If the process dies before, nobody has read of the connection, and another one can have it.
+        """
+        with suppress(OSError):  # no descriptor is left: the connection goes without
+            self.untaken[number] = socket.fromfd(descriptor, -1, -1)
+
+    def release(self, number: int) -> None:
+        """Close the duplicate of a client's connection, if there is one."""
+        if (kept := self.untaken.pop(number, None)) is not None:
+            kept.close()
 
     def check(self, now: float) -> None:
         """Kill it if it should have ended, or has been silent for too long."""

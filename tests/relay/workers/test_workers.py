@@ -395,6 +395,24 @@ async def test_a_client_that_comes_to_a_room_of_another_worker_leaves_its_old_pl
 # Death
 
 
+async def test_a_connection_that_a_worker_has_not_taken_when_it_dies_is_its_successors(
+    start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
+) -> None:
+    relay = start()
+    for pid in relay.pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    async with trio.open_nursery() as nursery:
+        for place in (0, 1):
+            nursery.start_soon(relay.clients.works, of_place(place))
+        await trio.sleep(0.2)  # until they are passed on; nobody reads them
+        for pid in relay.pids.values():
+            os.kill(pid, signal.SIGKILL)
+        nursery.cancel_scope.deadline = trio.current_time() + QUICK
+    assert not nursery.cancel_scope.cancelled_caught
+    assert not re.search("clients there: [^0]", relay.log)
+    await until(lambda: relay.status["served"] == 2)
+
+
 @pytest.mark.slow  # the pauses grow
 async def test_a_worker_that_is_killed_is_started_again_and_the_other_ones_clients_notice_nothing(
     start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
