@@ -13,7 +13,6 @@ import trio
 from p2p_copy.doctor import limits
 from p2p_copy.doctor.finding import Check, good, warning
 from p2p_copy.errors import P2PCopyError, RelayLost
-from p2p_copy.peer.connect import may_send_token
 from p2p_copy.peer.place import introduce
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Role
@@ -193,7 +192,8 @@ async def walk(way: Way, report: Callable[[Finding], None]) -> Welcome:
         ) as link:
             seconds = took()
             report(good(Check.UPGRADE, f"it is a WebSocket now ({brief(seconds)})", seconds=seconds))
-            token = way.access.token if may_send_token(way.address, way.proxy) else None
+            is_kept = way.address.keeps_secrets(proxied=way.proxy is not None)
+            token = way.access.token if is_kept else None
             hello = Hello(Role.SENDER, room, program=PROGRAM, token=token or None, claim=os.urandom(16).hex())
             welcome = await introduce(link, hello, way.address)
             report(_terms(welcome, took(), token_kept_back=bool(way.access.token) and token is None))

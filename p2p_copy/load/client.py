@@ -99,8 +99,7 @@ class Clients:
         self._proxy = chosen_proxy(self._address, access.proxy, access.variables)
         self._ca_file = None if access.ca_file is None else os.fspath(access.ca_file)
         self._pin = None if access.pin is None else parse_pin(access.pin)
-        is_safe = self._address.tls or (self._proxy is None and self._address.is_loopback)
-        if access.token is not None and not is_safe:
+        if access.token is not None and not self._address.keeps_secrets(proxied=self._proxy is not None):
             raise UsageError("An access token is not sent over ws://, which is not encrypted. Use wss://.")
         self._figures = figures
         self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}

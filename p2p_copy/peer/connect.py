@@ -39,10 +39,8 @@ if TYPE_CHECKING:
     from p2p_copy.peer.meeting import ConnectOptions, Meeting
     from p2p_copy.protocol.key_exchange import SessionKeys
     from p2p_copy.protocol.rendezvous import Welcome
-    from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
     from p2p_copy.transport.pacer import Pacer
-    from p2p_copy.transport.proxy_address import ProxyAddress
 
 
 @asynccontextmanager
@@ -144,7 +142,7 @@ def _place(options: ConnectOptions, relay: RelayAccess, room: str, claim: str) -
     address = parse_address(relay.url)
     proxy = chosen_proxy(address, relay.proxy, relay.variables)
     token, ca_file = relay.token, relay.ca_file
-    if token and not may_send_token(address, proxy):
+    if token and not address.keeps_secrets(proxied=proxy is not None):
         options.observer.notice(
             "The access token was not sent: ws:// is not encrypted, so the network could read it."
         )
@@ -160,13 +158,6 @@ def _place(options: ConnectOptions, relay: RelayAccess, room: str, claim: str) -
         pin=None if relay.pin is None else parse_pin(relay.pin),
         pacer=options.pacer,
     )
-
-
-def may_send_token(address: RelayAddress, proxy: ProxyAddress | None = None) -> bool:
-    """Tell whether the network cannot read an access token that is sent to this relay."""
-    if address.tls or proxy is not None:  # the loopback is the proxy's then
-        return address.tls
-    return address.is_loopback
 
 
 class _LeftEarly(Exception):

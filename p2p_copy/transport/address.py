@@ -52,6 +52,13 @@ class RelayAddress(NamedTuple):
         number = ip_of(self.host)
         return self.host.lower().rstrip(".") == "localhost" if number is None else number.is_loopback
 
+    def keeps_secrets(self, *, proxied: bool) -> bool:
+        """Tell whether the network cannot read what is sent to it: over TLS, or on this machine.
+
+        The loopback of a proxy is another machine's, maybe.
+        """
+        return self.tls or (self.is_loopback and not proxied)
+
     @property
     def host_header(self) -> str:
         """The value of the `Host` header: without the port if it is the scheme's own."""

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import RelayRefused
-from p2p_copy.peer.connect import may_send_token
 from p2p_copy.peer.waiting import binding_terms
 from p2p_copy.protocol.rendezvous import Welcome
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport.address import parse_address
-from p2p_copy.transport.proxy_address import ProxyAddress
 from p2p_copy.units import GIB, MIB
 from tests.support.transfers import Both, Told, copy, running_relay
 
@@ -67,9 +65,9 @@ def test_terms_that_bind_are_said_in_one_line(terms: Welcome, sentence: str | No
     ],
 )
 def test_a_token_is_not_sent_where_the_network_can_read_it(relay: str, may: bool) -> None:
-    assert may_send_token(parse_address(relay)) is may
-    proxy = ProxyAddress("http", "127.0.0.1", 3128)  # what the loopback is there may be another machine
-    assert may_send_token(parse_address(relay), proxy) is relay.startswith("wss://")
+    address = parse_address(relay)
+    assert address.keeps_secrets(proxied=False) is may
+    assert address.keeps_secrets(proxied=True) is relay.startswith("wss://")
 
 
 @pytest.fixture
