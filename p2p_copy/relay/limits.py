@@ -280,6 +280,9 @@ CONTROL_READ: Final = 64 * KIB
 MAX_CONTROL_MESSAGE: Final = 8 * MIB
 """Bytes of one message between them, and of those that wait to be read: a list of 4,096 pairings has 200 KiB."""
 
+WORKER_LOG_UNSENT: Final = MIB
+"""Bytes that may wait on the way to the first process before a worker's log lines are left out: some 4,000 lines."""
+
 SHARED_RATE_GRAIN: Final = 0.05
 """Seconds' worth of a shared rate that a worker's pairing owes before it asks the first process for them: some 20
 questions a second for each such rate, however many pairings share it."""

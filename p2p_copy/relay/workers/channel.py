@@ -108,6 +108,11 @@ class Channel:
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that wait to be sent."""
+        return self._size
+
     async def flush(self) -> None:
         """Wait until all that was queued is sent, or the channel is lost."""
         while not self._lost and (self._unsent or self._sending):

@@ -105,7 +105,7 @@ class _Worker:
 
     async def _prepare(self) -> None:
         said = self._said
-        LOGGER.addHandler(_ToSupervisor(self._channel))
+        LOGGER.addHandler(ToSupervisor(self._channel))
         LOGGER.setLevel(said["log_level"])
         LOGGER.propagate = False
         logging.getLogger("trio-websocket").setLevel(logging.WARNING)
@@ -198,18 +198,34 @@ class _Passed(trio.abc.Listener[PassedStream]):
         await self._coming.aclose()
 
 
-class _ToSupervisor(logging.Handler):
-    """Sends events to the supervisor, which writes the lines and counts floods for all workers together."""
+class ToSupervisor(logging.Handler):
+    """Sends events to the supervisor, which writes the lines and counts floods for all workers together.
+
+    While it does not read them, events are only counted: the channel is for what cannot be left out.
+    """
 
     def __init__(self, channel: Channel) -> None:
+        """Send over `channel`."""
         super().__init__()
         self._channel = channel
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Send a record, or count it."""
         event = getattr(record, "event", None)
         if event is None or event.name in _OF_THE_WHOLE:
             return
+        if self._channel.unsent > limits.WORKER_LOG_UNSENT:
+            self._dropped += 1
+            return
+        if self._dropped:
+            self._send(events.DROPPED.record((), count=self._dropped))
+            self._dropped = 0
+        self._send(record)
+
+    def _send(self, record: logging.LogRecord) -> None:
         facts = record.args if isinstance(record.args, dict) else {}
+        event: events.Event = record.event  # type: ignore[attr-defined]
         self._channel.tell(
             "log", event=event.name, facts=packed(facts), addresses=getattr(record, "addresses", [])
         )
