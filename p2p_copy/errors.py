@@ -50,8 +50,9 @@ shows them as its own.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import ClassVar, Final
+
+from p2p_copy.value import FrozenValue
 
 
 class P2PCopyError(Exception):
@@ -94,8 +95,7 @@ class NotSaved(UsageError):
     """The transfer cannot be saved, so another process could not resume it. Choose another `state_dir`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(FrozenValue):
     """One entry that was not delivered.
 
     Attributes:

@@ -8,12 +8,12 @@ already, so they are safe to print.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
+from p2p_copy.value import FrozenValue
 
-@dataclass(frozen=True, slots=True)
-class Report:
+
+class Report(FrozenValue):
     """How a transfer ended, the same on both sides. Bytes are those of file contents.
 
     Attributes:
@@ -42,8 +42,7 @@ class Report:
     deleted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PreviewEntry:
+class PreviewEntry(FrozenValue):
     """One of the first entries that a sender has.
 
     Attributes:
@@ -62,8 +61,7 @@ class PreviewEntry:
     taken: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TransferPreview:
+class TransferPreview(FrozenValue):
     """What a receiver's user sees before the question. What the sender says in it is a claim: nothing relies on it.
 
     Attributes:
@@ -97,8 +95,7 @@ class TransferPreview:
         return self.size <= self.free_size and (self.free_files is None or self.files <= self.free_files)
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(FrozenValue):
     """What a receiver is about to delete, because the sender does not have it.
 
     Attributes:

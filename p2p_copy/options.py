@@ -13,6 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from p2p_copy.units import KIB
+from p2p_copy.value import FrozenValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -135,8 +136,7 @@ class RelayAccess:
             raise TypeError(f"a path is a str or an os.PathLike, and not {type(self.ca_file).__name__}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TransferOptions:
+class TransferOptions(FrozenValue, kw_only=True):
     """What both sides can choose.
 
     Attributes:
@@ -176,8 +176,7 @@ class TransferOptions:
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
 
 
-@dataclass(frozen=True, kw_only=True)
-class SendOptions(TransferOptions):
+class SendOptions(TransferOptions, kw_only=True):
     """How to send. See `TransferOptions` for what both sides have.
 
     Attributes:
@@ -194,8 +193,7 @@ class SendOptions(TransferOptions):
         object.__setattr__(self, "symlinks", _choice(Symlinks, self.symlinks))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReceiveOptions(TransferOptions):
+class ReceiveOptions(TransferOptions, kw_only=True):
     """How to receive. See `TransferOptions` for what both sides have.
 
     Attributes:

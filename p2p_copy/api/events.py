@@ -5,12 +5,12 @@ Paths and sentences are escaped: they can be printed, and no control character o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from p2p_copy.value import FrozenValue
 
-@dataclass(frozen=True, slots=True)
-class Connecting:
+
+class Connecting(FrozenValue):
     """This side is connecting to a relay. With several relays this comes for each that is tried.
 
     Attributes:
@@ -23,8 +23,7 @@ class Connecting:
     proxy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(FrozenValue):
     """This side is connected to a relay and waits for the other side. With several relays this comes for each.
 
     Attributes:
@@ -37,8 +36,7 @@ class Waiting:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(FrozenValue):
     """Both sides are connected and their codes match. This comes again after each `Reconnecting`.
 
     Attributes:
@@ -54,18 +52,15 @@ class Paired:
     relay: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(FrozenValue):
     """The receiver decides whether to accept; this side, the sender, waits for the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(FrozenValue):
     """The receiver has accepted."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotAccepted:
+class NotAccepted(FrozenValue):
     """The receiver has declined; this side, the sender, waits for another receiver with the same code.
 
     Attributes:
@@ -76,8 +71,7 @@ class NotAccepted:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(FrozenValue):
     """The receiver has a part of the transfer from before this connection, which is not sent again.
 
     Attributes:
@@ -88,8 +82,7 @@ class Resumed:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(FrozenValue):
     """How far the transfer is. If several wait to be read, only the last one is kept.
 
     Attributes:
@@ -112,8 +105,7 @@ class Progress:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stalled:
+class Stalled(FrozenValue):
     """Nothing moves.
 
     Attributes:
@@ -126,13 +118,11 @@ class Stalled:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Moving:
+class Moving(FrozenValue):
     """Data moves again after a stall."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnecting:
+class Reconnecting(FrozenValue):
     """The other side or the relay was lost, and this side tries to reconnect. This comes again after each failed try.
 
     Attributes:
@@ -147,8 +137,7 @@ class Reconnecting:
     pause: float
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(FrozenValue):
     """One entry is not delivered; the transfer goes on.
 
     Attributes:
@@ -161,8 +150,7 @@ class Problem:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(FrozenValue):
     """One entry was left as it is at the receiver, because the receiver asked for that.
 
     Attributes:
@@ -173,8 +161,7 @@ class Skipped:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(FrozenValue):
     """This side, the receiver, has deleted something because the sender does not have it.
 
     Attributes:
@@ -185,8 +172,7 @@ class Deleted:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(FrozenValue):
     """Something that the person who runs the program should know.
 
     Attributes:
@@ -197,13 +183,11 @@ class Notice:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verifying:
+class Verifying(FrozenValue):
     """The receiver has all that was sent; the sender waits for its receipt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(FrozenValue):
     """The reader was so slow that events were dropped; those before and after are in order.
 
     Attributes:

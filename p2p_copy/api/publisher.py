@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import replace
 from typing import Final
 
 import trio
@@ -18,6 +17,7 @@ from p2p_copy.api import events
 from p2p_copy.api.report import MOST_FAILURES
 from p2p_copy.errors import Failure
 from p2p_copy.observer import Observer
+from p2p_copy.value import replace
 
 MOST_WAITING: Final = 10_000
 """Events that wait for one reader: two megabytes or so."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import Failure, PartialTransfer
 from p2p_copy.units import count
+from p2p_copy.value import FrozenValue, as_dict
 
 if TYPE_CHECKING:
     from p2p_copy import observer
@@ -15,8 +15,7 @@ MOST_FAILURES: Final = 1000
 """Failures that a report lists. A tree may have a million, which would take hundreds of megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(FrozenValue):
     """How a transfer ended, the same on both sides. Bytes are those of file contents.
 
     Attributes:
@@ -64,5 +63,5 @@ def undelivered(report: Report) -> str:
 
 def report_with(plain: observer.Report, failures: tuple[Failure, ...]) -> Report:
     """Return a transfer's report, given which entries were reported as not delivered."""
-    given = {each.name: getattr(plain, each.name) for each in fields(plain)}
+    given = as_dict(plain)
     return Report(**{**given, "failed": plain.failures, "failures": failures if plain.failures else ()})

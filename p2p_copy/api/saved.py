@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from p2p_copy.errors import NotSaved, UsageError
@@ -14,6 +13,7 @@ from p2p_copy.options import STATE_VARIABLE, Conflict
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.limits import CODE_WORDS
+from p2p_copy.value import FrozenValue, replace
 
 if TYPE_CHECKING:
     from p2p_copy.files.state.facts import Command, Facts
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _NOT_THERE: Final = "There is no saved transfer with that ID, or it could not be read and was removed."
 
 
-@dataclass(frozen=True, slots=True)
-class SavedTransfer:
+class SavedTransfer(FrozenValue):
     """What is saved of one transfer that is not complete. Its secrets are not shown here, except a code of ours.
 
     Attributes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -40,6 +40,7 @@ from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.dial import connect
 from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.timeouts import within
+from p2p_copy.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

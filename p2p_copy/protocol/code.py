@@ -28,13 +28,13 @@ import re
 import secrets
 import unicodedata
 from bisect import bisect_left
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy.errors import UsageError
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.wordlist import WORDS
+from p2p_copy.value import FrozenValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,8 +99,7 @@ class CodeTypo(UsageError):
         self.suggestion = suggestion
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Code:
+class Code(FrozenValue):
     """The code that two people share, by its two parts, in NFC. `str` is the whole code, and `repr` shows none of it.
 
     Made by `generate` or `parse`:

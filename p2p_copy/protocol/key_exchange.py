@@ -32,12 +32,12 @@ import hmac
 import re
 import struct
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from p2p_copy.errors import IncompatiblePeer, P2PCopyError, PeerLost, PeerMisbehaved, WrongCode
 from p2p_copy.protocol import cpace, keys, limits, verification
+from p2p_copy.value import FrozenValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,8 +86,7 @@ class HandshakeFailed(Exception):
         self.farewell = farewell
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKeys:
+class SessionKeys(FrozenValue, hidden=("send_key", "receive_key", "resume", "verify", "links")):
     """The result of a key exchange.
 
     Attributes:
@@ -100,11 +99,11 @@ class SessionKeys:
 
     """
 
-    send_key: bytes = field(repr=False)
-    receive_key: bytes = field(repr=False)
-    resume: bytes = field(repr=False)
-    verify: bytes = field(repr=False)
-    links: bytes = field(repr=False)
+    send_key: bytes
+    receive_key: bytes
+    resume: bytes
+    verify: bytes
+    links: bytes
     peer_capabilities: frozenset[str]
 
 

@@ -12,9 +12,10 @@ No code changes a message after it was made. They are not frozen, since that tak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import NamedTuple, TypeAlias
+
+from p2p_copy.value import Value
 
 
 class Kind(IntEnum):
@@ -119,8 +120,7 @@ class Entry(NamedTuple):
     extra: Extra | None = None
 
 
-@dataclass(slots=True)
-class Offer:
+class Offer(Value):
     """The sender's first message: its program and version, and how many links it asks for; 0 for no number.
 
     `preserve` is what it can send beyond contents, modes and times. With `pipe` it has one stream, and nothing else.
@@ -134,8 +134,7 @@ class Offer:
     partial: bool = False
 
 
-@dataclass(slots=True)
-class Accept:
+class Accept(Value):
     """The receiver's answer: its program, whether it accepts portable names only, and what it wants.
 
     With `holds`, every `Page` is answered by a `Holds`, because something of an earlier conversation is here or not
@@ -155,15 +154,13 @@ class Accept:
     rate: int = 0
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(Value):
     """Asks for a preview, so that the receiver's user can decide. Without `portable_names` it may have any names."""
 
     portable_names: bool
 
 
-@dataclass(slots=True)
-class Preview:
+class Preview(Value):
     """What the sender has, in short: a hint, never relied upon.
 
     `files` and `size` are the sums of all if they are `counted`; else they are less, and a `Total` may follow. `names`
@@ -177,23 +174,20 @@ class Preview:
     entries: tuple[Entry, ...]
 
 
-@dataclass(slots=True)
-class Total:
+class Total(Value):
     """How many files and bytes there are in all, for the progress line: a hint, never relied upon."""
 
     files: int
     size: int
 
 
-@dataclass(slots=True)
-class Page:
+class Page(Value):
     """The next entries of the manifest, in order."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(slots=True)
-class Data:
+class Data(Value):
     """Bytes of the file with number `index`, from `offset`."""
 
     index: int
@@ -201,8 +195,7 @@ class Data:
     data: bytes | memoryview
 
 
-@dataclass(slots=True)
-class Hole:
+class Hole(Value):
     """`size` zero bytes of the file with number `index`, from `offset`, that take no space on the sender's disk."""
 
     index: int
@@ -210,16 +203,14 @@ class Hole:
     size: int
 
 
-@dataclass(slots=True)
-class FileEnd:
+class FileEnd(Value):
     """The file is complete; `digest` is its digest."""
 
     index: int
     digest: bytes
 
 
-@dataclass(slots=True)
-class WholeFile:
+class WholeFile(Value):
     """A small file: on the wire its only `Data`, followed by its `FileEnd`."""
 
     index: int
@@ -227,16 +218,14 @@ class WholeFile:
     digest: bytes
 
 
-@dataclass(slots=True)
-class FileFail:
+class FileFail(Value):
     """The file cannot be sent whole, and the receiver discards what came of it."""
 
     index: int
     reason: Reason
 
 
-@dataclass(slots=True)
-class Omitted:
+class Omitted(Value):
     """Something that the user named or that lies in the tree is not in the manifest.
 
     `path` is for display, and to be compared with patterns. These messages are numbered from 0.
@@ -247,8 +236,7 @@ class Omitted:
     directory: bool = False
 
 
-@dataclass(slots=True)
-class Finish:
+class Finish(Value):
     """Everything was sent: entries in the manifest, files and bytes sent whole, things not sent, root digest."""
 
     entries: int
@@ -258,13 +246,11 @@ class Finish:
     root: bytes
 
 
-@dataclass(slots=True)
-class Goodbye:
+class Goodbye(Value):
     """The sender has the receipt. Its last message."""
 
 
-@dataclass(slots=True)
-class Reject:
+class Reject(Value):
     """The receiver does not take this entry, nor anything in it if it is a directory; `path` is for display."""
 
     index: int
@@ -272,15 +258,13 @@ class Reject:
     path: str
 
 
-@dataclass(slots=True)
-class Unwanted:
+class Unwanted(Value):
     """The receiver does not want what the `Omitted` with this number names, so nothing is missing."""
 
     number: int
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Value):
     """The receiver has the first `size` bytes of the file with number `index`; `digest` is their file digest."""
 
     index: int
@@ -288,8 +272,7 @@ class Held:
     digest: bytes
 
 
-@dataclass(slots=True)
-class Holds:
+class Holds(Value):
     """What the receiver has of the entries before number `end` that no earlier `Holds` was about.
 
     `same` are runs of entries, each its first number and how many: the files in them are up to date at the receiver,
@@ -303,8 +286,7 @@ class Holds:
     compare: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
-class SegmentDigests:
+class SegmentDigests(Value):
     """The digests of segments of the file with number `index`, from segment number `first` on, joined."""
 
     index: int
@@ -312,8 +294,7 @@ class SegmentDigests:
     digests: bytes
 
 
-@dataclass(slots=True)
-class SameSegments:
+class SameSegments(Value):
     """Which of the segments in a `SegmentDigests` the receiver has in the same place of its old file.
 
     `whole` means that the old file is the same as the new one.
@@ -325,8 +306,7 @@ class SameSegments:
     whole: bool
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(Value):
     """One segment of the file with number `index`, `size` bytes from `offset`, which the receiver's old file has."""
 
     index: int
@@ -334,8 +314,7 @@ class Kept:
     size: int
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Value):
     """How many files are complete at the receiver, bytes written, and records of the sender consumed, so far."""
 
     files: int
@@ -343,8 +322,7 @@ class Progress:
     records: int
 
 
-@dataclass(slots=True)
-class Receipt:
+class Receipt(Value):
     """The receiver confirms that it has what was sent, verified. Its last message.
 
     `files` of `size` bytes in all are complete under their names; `rejected` and `skipped` entries are not. `root` is
@@ -358,8 +336,7 @@ class Receipt:
     root: bytes
 
 
-@dataclass(slots=True)
-class Abort:
+class Abort(Value):
     """This side gives up; `sentence` is for the other side's user. Its last message."""
 
     reason: Reason

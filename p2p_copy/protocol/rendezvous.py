@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from p2p_copy.errors import NotARelay
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.escape import escape
+from p2p_copy.value import FrozenValue
 
 LEGACY_PATH: Final = "/"
 """Path that clients of p2p-copy 0.1.x open."""
@@ -96,8 +96,7 @@ class CloseCode(IntEnum):
     """From a client whose key exchange failed because the two secrets differ."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(FrozenValue, hidden=("claim",)):
     """A client's first message. The room is in the path, or, in the legacy form, in the message.
 
     Rooms of the legacy form are separate from the others, even if their names are equal. Their names are any text.
@@ -112,7 +111,7 @@ class Hello:
     program: str = ""
     token: str | None = None
     features: tuple[str, ...] = ()
-    claim: str | None = field(default=None, repr=False)
+    claim: str | None = None
 
 
 class LoadTerms(NamedTuple):
@@ -148,8 +147,7 @@ class Welcome(NamedTuple):
     load_test: LoadTerms | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(FrozenValue):
     """The other side is there. From now on the relay copies its messages."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import p2p_copy
 from p2p_copy import testing
 from p2p_copy.api import base, keywords
+from p2p_copy.value import FrozenValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def _described(name: str, thing: Any) -> Iterator[str]:
     elif issubclass(thing, Enum):
         yield f"{name}: {', '.join(f'{one.name}={one.value!r}' for one in thing)}"
     else:
-        hidden = {base.BaseClient, object}
+        hidden = {base.BaseClient, FrozenValue, object}
         bases = ", ".join(each.__name__ for each in thing.__bases__ if each not in hidden)
         yield f"class {name}({bases})" if bases else f"class {name}"
         made = "__init__" in vars(thing) or base.BaseClient in thing.__bases__

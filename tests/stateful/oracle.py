@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.protocol.messages import Data, WholeFile
 from p2p_copy.protocol.records import Opened, Opener, Sealer
 from p2p_copy.protocol.session import Session
+from p2p_copy.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Oracle:
                 self.contents += len(message.data)
                 if self.misreads:
                     self.misreads = False
-                    message.data = bytes((message.data[0] ^ 1,)) + bytes(message.data[1:])
+                    message = replace(message, data=bytes((message.data[0] ^ 1,)) + bytes(message.data[1:]))
             say(session, message)
 
         monkeypatch.setattr(Sealer, "seal", seal_watched)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from p2p_copy.cli.ui.display import displayed, one_line, with_options
 from p2p_copy.cli.ui.live_line import Bar, fields_of, first_that_fits, moving_line, retry_lines
 from p2p_copy.cli.ui.summary import Undelivered, summary
 from p2p_copy.units import amount, count, duration, part_of
+from p2p_copy.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -18,12 +17,12 @@ from p2p_copy.files import limits
 from p2p_copy.observer import Report
 from p2p_copy.options import MAX_RELAYS, Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.value import FrozenValue
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class KnownRelay:
+class KnownRelay(FrozenValue):
     """A relay of a command, as it is recognised again.
 
     Attributes:
@@ -37,8 +36,7 @@ class KnownRelay:
     pin: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendCommand:
+class SendCommand(FrozenValue, kw_only=True):
     """What a `send` command asks for: relays, paths on this machine, and how to send.
 
     Of the options, `REMEMBERED` says which are kept: others are asked for anew by each run.
@@ -63,8 +61,7 @@ class SendCommand:
         return self.paths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiveCommand:
+class ReceiveCommand(FrozenValue, kw_only=True):
     """What a `receive` command asks for: relays, the output directory, and how to receive; see `SendCommand`."""
 
     role: Literal["receiver"] = "receiver"
@@ -82,8 +79,7 @@ class ReceiveCommand:
 Command: TypeAlias = SendCommand | ReceiveCommand
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(FrozenValue, kw_only=True, hidden=("code", "tickets", "claim")):
     """What is remembered of one transfer.
 
     Attributes:
@@ -102,11 +98,11 @@ class Facts:
 
     command: Command | None = None
     began: float = 0.0
-    code: str | None = field(default=None, repr=False)
+    code: str | None = None
     spent: bool = False
-    tickets: tuple[bytes, ...] = field(default=(), repr=False)
+    tickets: tuple[bytes, ...] = ()
     sure: bool = False
-    claim: str = field(default="", repr=False)
+    claim: str = ""
     size: int = 0
     total: int | None = None
     over: Report | None = None

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files.state.facts import REMEMBERED, Facts, KnownRelay, ReceiveCommand, SendCommand
@@ -17,6 +16,7 @@ from p2p_copy.files.state.store import Access, StateBusy, access_of_others
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.options import TransferOptions
 from p2p_copy.protocol.escape import escape
+from p2p_copy.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,9 +52,8 @@ def _known(relays: Iterable[RelayAccess]) -> tuple[KnownRelay, ...]:
 def _rememberable(options: T) -> T:
     """Return options as they come back from a state: what each run asks for anew has its default."""
     receipt = None if options.receipt is None else os.path.abspath(os.fspath(options.receipt))
-    kept = REMEMBERED[type(options)]
-    anew: dict[str, Any] = {each.name: each.default for each in fields(options) if each.name not in kept}
-    return replace(options, receipt=receipt, **anew)
+    kept = {name: getattr(options, name) for name in REMEMBERED[type(options)]}
+    return type(options)(**kept | {"receipt": receipt})
 
 
 def check_private(directory: str) -> None:
