@@ -16,7 +16,7 @@ def main() -> None:
     """Run the command line of this process, and end the process with its exit code."""
     gc.disable()  # imported modules are no garbage, so do not look for any; `cli.run` turns it on again
     try:
-        from p2p_copy.cli.app import main as command_line
+        from p2p_copy.cli.main import main as command_line
 
         code = command_line()
     except KeyboardInterrupt:  # during the imports

@@ -20,7 +20,7 @@ from p2p_copy.cli.options.client import (
     StateDir,
 )
 from p2p_copy.cli.options.groups import FAILURES, OUTPUT, TARGET
-from p2p_copy.cli.options.values import DURATION, FLAG, PATH, PathText
+from p2p_copy.cli.options.values import DURATION, EACH, FLAG, PATH, PathText
 from p2p_copy.cli.ui.help import Commands
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.version import FULL_NAME
@@ -43,7 +43,7 @@ def demo(
 def doctor(
     *,
     server: ServerNames = (),
-    access: AccessArguments = NO_ACCESS_ARGUMENTS,
+    access: Annotated[AccessArguments, EACH] = NO_ACCESS_ARGUMENTS,
     out: Annotated[
         PathText,
         PATH,

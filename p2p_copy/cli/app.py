@@ -1,18 +1,16 @@
 """Declares the commands with their arguments, options and help. Their work is in modules imported when they are called.
 
-Nothing slow but cyclopts is imported here, so that `--help` and a mistyped option are answered at once.
+Nothing slow but cyclopts is imported here, so that `--help` and a mistyped option are answered at once. A plain `send`
+or `receive` does not need this module: see `main`.
 """
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Parameter
+from cyclopts import CycloptsError, Group, Parameter
 
-from p2p_copy.cli.options.arguments import wants_details, wants_json, with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
     NO_CLIENT_ARGUMENTS,
     NO_RECEIVE_ARGUMENTS,
@@ -24,15 +22,21 @@ from p2p_copy.cli.options.client import (
     TransferArguments,
 )
 from p2p_copy.cli.options.config_defaults import from_file
-from p2p_copy.cli.options.groups import ABOUT, OPTIONS, RELAYS, TRANSFERS
 from p2p_copy.cli.options.unused import refuse_unused
-from p2p_copy.cli.options.values import PATH, PathText
-from p2p_copy.cli.ui.errors import explain
+from p2p_copy.cli.options.values import EACH, PATH, PathText
 from p2p_copy.cli.ui.help import Commands, Printed, TwoColumns
-from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.cli.ui.mistakes import mistyped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from p2p_copy.cli.ui.terminal import Terminal
+
+_TRANSFERS: Final = Group("Transfers", sort_key=1)
+_RELAYS: Final = Group("Run a relay", sort_key=2)
+_ABOUT: Final = Group("About p2p-copy", sort_key=3)
+_OPTIONS: Final = Group("Options", sort_key=4)
+"""The headings under which help and docs/cli.md list commands, in this order."""
 
 
 def _version() -> str:
@@ -46,7 +50,7 @@ app = Commands(
     help="Copy files, encrypted from end to end, between two machines that can only make outgoing connections.",
     version=_version,
     version_flags=("--version", "-V"),
-    group_commands=OPTIONS,
+    group_commands=_OPTIONS,
     config=[refuse_unused, from_file],
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # cyclopts would end the process without a message
@@ -55,49 +59,34 @@ app = Commands(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; never raises.
+def run(words: Sequence[str], terminal: Terminal) -> int:
+    """Run a command and return its exit code; write what the library prints, such as help, as its result.
 
-    Args:
-        argv: the words after the program's name; None for those of this process.
+    Raises:
+        Mistyped: the command line is wrong.
+        P2PCopyError, Interrupted: the command failed.
 
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    terminal = Terminal.standard(verbose=wants_details(words))
-    try:
-        exit_code = _run(with_standard_input(with_serve_value(words)), terminal)
-        if exit_code == 0:
-            terminal.finish()
-    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-        exit_code = explain(error, terminal)
-        if wants_json(words):
-            from p2p_copy.cli.ui.json_lines import write_error
-
-            write_error(error, terminal)
-    with suppress(KeyboardInterrupt):  # the work is done, and the process ends anyway
-        terminal.flush()
-    return exit_code
-
-
-def _run(words: Sequence[str], terminal: Terminal) -> int:
-    """Run a command; write what the library prints, such as help, as its result."""
     printed = Printed()
-    exit_code: int | None = app(words, exit_on_error=False, print_error=False, console=printed.console)
+    try:
+        exit_code: int | None = app(words, exit_on_error=False, print_error=False, console=printed.console)
+    except CycloptsError as error:
+        raise mistyped(error) from error
     if text := printed.text():
         terminal.result(text)
     return exit_code or 0
 
 
-@app.command(group=TRANSFERS, sort_key=1, usage="Usage: p2p-copy send PATH... [OPTIONS]")
+@app.command(group=_TRANSFERS, sort_key=1, usage="Usage: p2p-copy send PATH... [OPTIONS]")
 def send(
     *words: Annotated[
         PathText,
         PATH,
         Parameter(name="PATH", help="Files and directories to send; or - alone for standard input."),
     ],
-    transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
-    client: ClientArguments = NO_CLIENT_ARGUMENTS,
-    sending: SendArguments = NO_SEND_ARGUMENTS,
+    transfer: Annotated[TransferArguments, EACH] = NO_TRANSFER_ARGUMENTS,
+    client: Annotated[ClientArguments, EACH] = NO_CLIENT_ARGUMENTS,
+    sending: Annotated[SendArguments, EACH] = NO_SEND_ARGUMENTS,
 ) -> int:
     """Send files and directories.
 
@@ -109,14 +98,14 @@ def send(
     return work(words, transfer, client, sending)
 
 
-@app.command(group=TRANSFERS, sort_key=2, usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
+@app.command(group=_TRANSFERS, sort_key=2, usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
 def receive(
     *words: Annotated[
         str, Parameter(name="CODE", help="The code that the sender shows; asked for if not given.")
     ],
-    transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
-    client: ClientArguments = NO_CLIENT_ARGUMENTS,
-    receiving: ReceiveArguments = NO_RECEIVE_ARGUMENTS,
+    transfer: Annotated[TransferArguments, EACH] = NO_TRANSFER_ARGUMENTS,
+    client: Annotated[ClientArguments, EACH] = NO_CLIENT_ARGUMENTS,
+    receiving: Annotated[ReceiveArguments, EACH] = NO_RECEIVE_ARGUMENTS,
 ) -> int:
     """Receive files from the sender with the same code.
 
@@ -127,9 +116,9 @@ def receive(
     return work(words, transfer, client, receiving)
 
 
-_saved = partial(app.command, group=TRANSFERS)
-_relay = partial(app.command, group=RELAYS)
-_about = partial(app.command, group=ABOUT)
+_saved = partial(app.command, group=_TRANSFERS)
+_relay = partial(app.command, group=_RELAYS)
+_about = partial(app.command, group=_ABOUT)
 # A string names a function that is imported when its command is called or explained.
 _saved(
     "p2p_copy.cli.saved_commands:resume",
@@ -215,7 +204,7 @@ _about(
 app.command(
     "p2p_copy.cli.about_commands:install_completion",
     name="--install-completion",
-    group=OPTIONS,
+    group=_OPTIONS,
     usage="Usage: p2p-copy --install-completion [bash | fish | zsh | powershell]",
     help="Complete commands, options and values with Tab in your shell.",
 )

@@ -14,7 +14,7 @@ from p2p_copy.cli.options.client import JSON, NO_ACCESS_ARGUMENTS, AccessArgumen
 from p2p_copy.cli.options.groups import LISTENING, LOAD, OUTPUT, SETUP
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, WORKERS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
-from p2p_copy.cli.options.values import DURATION, FLAG, PATH, POSITIVE, PathText, parsed_by
+from p2p_copy.cli.options.values import DURATION, EACH, FLAG, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin.orders import USAGE
 from p2p_copy.units import KIB, MIB, exact_size, parse_rate, parse_size
@@ -169,7 +169,7 @@ def relay_load(
             help="Processes that make the load, if one is not enough; the result says so.",
         ),
     ] = 1,
-    access: AccessArguments = NO_ACCESS_ARGUMENTS,
+    access: Annotated[AccessArguments, EACH] = NO_ACCESS_ARGUMENTS,
     json: Annotated[bool, OUTPUT, FLAG, JSON] = False,
 ) -> int:
     """Load a relay of your own."""

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from p2p_copy.cli.options import completers
 from p2p_copy.cli.options.client import JSON, NO_CLIENT_ARGUMENTS, ClientArguments
 from p2p_copy.cli.options.groups import COMPARED, OUTPUT, SETUP
-from p2p_copy.cli.options.values import FLAG, PATH, PathText
+from p2p_copy.cli.options.values import EACH, FLAG, PATH, PathText
 
 
 def resume(
@@ -26,7 +26,7 @@ def resume(
     ] = None,
     /,
     *,
-    client: ClientArguments = NO_CLIENT_ARGUMENTS,
+    client: Annotated[ClientArguments, EACH] = NO_CLIENT_ARGUMENTS,
 ) -> int:
     """List the unfinished transfers of this machine, or resume one."""
     from p2p_copy.cli.commands.resume import resume as work

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.cli.app import main
+from p2p_copy.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ import trio.lowlevel
 
 from p2p_copy.api.callers import TrioCaller
 from p2p_copy.api.transfer import Transfer, TransferTask, running
-from p2p_copy.cli.app import main
+from p2p_copy.cli.main import main
 from p2p_copy.cli.run import run, run_transfer
 from p2p_copy.cli.ui.errors import Interrupted, explanation, main_error
 from p2p_copy.cli.ui.progress import Progress

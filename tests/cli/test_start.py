@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import sys
-from p2p_copy.cli.app import main
+from p2p_copy.cli.main import main
 code = main(sys.argv[1:])
 print(*sys.modules, file=sys.__stdout__)
 sys.exit(code)
@@ -24,10 +24,16 @@ NEITHER = {
     "backports.zstd",
     "compression.zstd",
     "cryptography.x509",
+    "cyclopts",
     "p2p_copy.cli.about_commands",
+    "p2p_copy.cli.app",
+    "p2p_copy.cli.options.config_defaults",
     "p2p_copy.cli.relay_commands",
     "p2p_copy.cli.saved_commands",
     "p2p_copy.cli.ui.examples",
+    "p2p_copy.cli.ui.help",
+    "p2p_copy.cli.ui.mistakes",
+    "p2p_copy.cli.ui.suggestions",
     "p2p_copy.doctor",
     "p2p_copy.load",
     "p2p_copy.relay",

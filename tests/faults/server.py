@@ -52,7 +52,7 @@ for word in sys.argv.pop(1).split():
     for home in homes:
         if hasattr(home, name):  # another version may not know it
             setattr(home, name, json.loads(value))
-from p2p_copy.cli.app import main
+from p2p_copy.cli.main import main
 main()
 """
 

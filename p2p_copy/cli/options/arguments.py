@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from p2p_copy import pasted
 from p2p_copy.cli import limits
 from p2p_copy.errors import UsageError
 
@@ -51,6 +52,11 @@ class ReceiveWords(NamedTuple):
 def is_url(word: str) -> bool:
     """Return whether a word is a relay's URL."""
     return _URL.match(word) is not None
+
+
+def relay_words(text: str) -> list[str]:
+    """Return the relays that a text names, with commas or blanks between them."""
+    return pasted.value(text).replace(",", " ").split()
 
 
 def send_words(words: Sequence[str]) -> SendWords:

@@ -5,15 +5,13 @@ Annotations are evaluated here, once. As texts, cyclopts would compile each of t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
-
-from cyclopts import Parameter
 
 from p2p_copy import CODE_WORDS, MAX_CODE_WORDS, MAX_ENTRIES, MAX_LINKS, MIN_CODE_WORDS
 from p2p_copy.cli import limits
 from p2p_copy.cli.options.config_file import CONFIG_VARIABLE, relay_names
 from p2p_copy.cli.options.groups import CODE, CONTENT, FAILURES, OUTPUT, RELAY, SETUP, TARGET
+from p2p_copy.cli.options.parameter import Parameter, WrongValue
 from p2p_copy.cli.options.values import (
     DEADLINE,
     DURATION,
@@ -22,7 +20,6 @@ from p2p_copy.cli.options.values import (
     POSITIVE,
     PathText,
     parsed_by,
-    wrong_value,
 )
 from p2p_copy.options import (
     LEAST_RATE,
@@ -36,6 +33,7 @@ from p2p_copy.options import (
     Symlinks,
 )
 from p2p_copy.units import KIB, parse_rate, parse_size
+from p2p_copy.value import FrozenValue
 
 SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
 CODE_VARIABLE: Final = "P2P_COPY_CODE"
@@ -52,7 +50,7 @@ def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
                 chosen[Preserve(word.strip())] = None
             except ValueError:
                 known = ", ".join(one.value for one in Preserve)
-                raise wrong_value(token, f"{word} is none of {known}") from None
+                raise WrongValue(token, f"{word} is none of {known}") from None
     return tuple(chosen)
 
 
@@ -170,9 +168,7 @@ ServerNames = Annotated[
 """The option that names the relays."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class TransferArguments:
+class TransferArguments(FrozenValue):
     """What to transfer. This is fixed when a transfer begins, so `resume` has none of these options."""
 
     server: ServerNames = ()
@@ -221,9 +217,7 @@ class TransferArguments:
     ] = False
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class AccessArguments:
+class AccessArguments(FrozenValue):
     """How to reach a relay: the options of every client command."""
 
     ca_file: Annotated[
@@ -271,8 +265,6 @@ class AccessArguments:
     ] = NOTHING_OF_RELAYS  # the configuration file alone sets it
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
 class ClientArguments(AccessArguments):
     """How a transfer is done: the options that `send`, `receive` and `resume` share."""
 
@@ -345,9 +337,7 @@ class ClientArguments(AccessArguments):
     config: ConfigPath = None
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class SendArguments:
+class SendArguments(FrozenValue):
     """The options of `send` alone."""
 
     serve: Annotated[
@@ -389,9 +379,7 @@ class SendArguments:
     ] = False
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class ReceiveArguments:
+class ReceiveArguments(FrozenValue):
     """The options of `receive` alone."""
 
     out: Annotated[

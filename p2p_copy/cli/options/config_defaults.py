@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import escape, pasted
-from p2p_copy.cli.options.arguments import is_url
+from p2p_copy.cli.options.arguments import is_url, relay_words
 from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE, OfRelays
 from p2p_copy.cli.options.config_file import CLIENTS, LIKE, RELAYS, SHARED, meant, read
 from p2p_copy.cli.options.groups import RELAY
@@ -130,12 +130,7 @@ def _servers(by_name: Mapping[str, Argument], defaults: Table, file: ConfigFile)
     values = [token.value for token in by_name["--server"].tokens] or (
         [default] if isinstance(default, str) else default
     )
-    return [word for value in values for word in _words(value)]
-
-
-def _words(text: str) -> list[str]:
-    """Return the relays that a text names, with commas or blanks between them."""
-    return pasted.value(text).replace(",", " ").split()
+    return [word for value in values for word in relay_words(value)]
 
 
 def _smallest_rate(file: ConfigFile, names: Sequence[str]) -> tuple[str, Table]:
@@ -177,7 +172,7 @@ def _set_urls(server: Argument | None, file: ConfigFile) -> None:
         server.tokens = [
             token.evolve(value=file.relays[word]["url"] if word in file.relays else word)
             for token in server.tokens
-            for word in _words(token.value)
+            for word in relay_words(token.value)
         ]
 
 

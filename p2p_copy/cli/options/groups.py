@@ -1,4 +1,4 @@
-"""The headings under which help and docs/cli.md list commands and options, in this order.
+"""The headings under which help and docs/cli.md list options, in this order.
 
 An option names its heading where it is declared: `Annotated[bool, OUTPUT, FLAG, Parameter(alias="-q", help=...)]`.
 Under a heading, options stand in the order of their declarations. Imports nothing slow.
@@ -9,20 +9,13 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
-from cyclopts import Group, Parameter
+from p2p_copy.cli.options.parameter import Parameter
 
 _order: Final = itertools.count(1)
 
 
-TRANSFERS: Final = Group("Transfers", sort_key=1)
-RELAYS: Final = Group("Run a relay", sort_key=2)
-ABOUT: Final = Group("About p2p-copy", sort_key=3)
-OPTIONS: Final = Group("Options", sort_key=4)
-"""The headings of commands."""
-
-
 def _heading(text: str) -> Parameter:
-    return Parameter(group=Group(text, sort_key=next(_order)))
+    return Parameter(heading=(text, next(_order)))
 
 
 LISTENING: Final = _heading("Listening and TLS")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import Code, CodeTypo, RelayAccess, pasted
@@ -22,6 +21,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.proxy_address import DIRECT, named_proxy, parse_proxy
+from p2p_copy.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -144,7 +144,14 @@ def refuse_unused(_app: App, commands: tuple[str, ...], arguments: ArgumentColle
                 given.setdefault(argument.name, []).append(token.value)
                 given.setdefault(token.keyword or argument.name, []).append(token.value)
     for command in commands:
-        for rule in _RULES.get(command, ()):
-            unused = [option for option in rule.options if option in given]
-            if unused and rule.holds(given):
-                raise UsageError(f"{unused[0]} has no effect here: {rule.sentence}. Leave it out.")
+        if (sentence := unused(command, given)) is not None:
+            raise UsageError(sentence)
+
+
+def unused(command: str, given: _Given) -> str | None:
+    """Return the sentence about an option that has no effect in this command line; None if all have."""
+    for rule in _RULES.get(command, ()):
+        without = [option for option in rule.options if option in given]
+        if without and rule.holds(given):
+            return f"{without[0]} has no effect here: {rule.sentence}. Leave it out."
+    return None

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import CoercionError, Parameter, validators
-
+from p2p_copy.cli.options.parameter import Parameter
 from p2p_copy.units import parse_duration
 
 if TYPE_CHECKING:
@@ -54,21 +53,7 @@ def moment_of(text: str, now: datetime) -> float:
 
 def parsed_by(parse: Callable[[str], object], metavar: str, **settings: Any) -> Parameter:
     """Return the settings of an option whose value `parse` reads; it raises ValueError with a sentence."""
-
-    def convert(_type: object, tokens: Sequence[Any]) -> object:
-        (token,) = tokens
-        try:
-            return parse(token.value)
-        except ValueError as error:
-            raise wrong_value(token, str(error)) from None
-
-    return Parameter(converter=convert, n_tokens=1, accepts_keys=False, metavar=metavar, **settings)
-
-
-def wrong_value(token: Any, reason: str) -> CoercionError:
-    """Return the error for a value of the wrong form; `reason` has no full stop."""
-    place = "" if token.source in ("cli", "env") else f" in {token.source}"
-    return CoercionError(f'"{token.value}"{place}: {reason}.', token=token)
+    return Parameter(parse=parse, metavar=metavar, **settings)
 
 
 def _deadline(text: str) -> float:
@@ -86,11 +71,14 @@ def short(seconds: float) -> str:
 DURATION: Final = parsed_by(parse_duration, "TIME", show_default=short)
 """For an option that is a length of time: seconds, or with s, m, h, d."""
 
-POSITIVE: Final = Parameter(validator=validators.Number(gt=0))
+POSITIVE: Final = Parameter(above=0)
 """For an option that must be more than 0."""
 
 DEADLINE: Final = parsed_by(_deadline, "TIME")
 """For an option that is a moment: a length of time from now, or a time of day or date."""
+
+EACH: Final = Parameter(name="*")
+"""For an object each of whose fields is an option."""
 
 FLAG: Final = Parameter(negative="", show_default=False)
 """For an option that is off unless it is named."""

@@ -6,11 +6,7 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
-
-from p2p_copy import escape
 from p2p_copy.cli.ui.display import one_line, with_options
-from p2p_copy.cli.ui.suggestions import did_you_mean
 from p2p_copy.errors import (
     NotTheRelay,
     P2PCopyError,
@@ -38,6 +34,19 @@ _SIGPIPE: Final = 13
 
 _ON_THE_WAY: Final = RelayUnreachable, NotTheRelay, ProxyUnreachable
 """Errors of which `p2p-copy doctor` may know more."""
+
+
+class Mistyped(UsageError):
+    """The words of a command line are not those of any command; the sentence is shown as it is.
+
+    Attributes:
+        advice: what to try.
+
+    """
+
+    def __init__(self, sentence: str, advice: str) -> None:
+        super().__init__(sentence)
+        self.advice = advice
 
 
 class Interrupted(Exception):
@@ -81,8 +90,8 @@ def explain(error: BaseException, terminal: Terminal) -> int:
     suggestion = getattr(cause, "suggestion", None)
     if suggestion and terminal.is_interactive:  # a log must not contain what may be the right code
         terminal.error(f"Did you mean {suggestion.text}?")
-    if isinstance(cause, CycloptsError):
-        terminal.error(" ".join(("Try: p2p-copy", *(cause.command_chain or ()), "--help")))
+    if isinstance(cause, Mistyped):
+        terminal.error(cause.advice)
     if isinstance(cause, _ON_THE_WAY) and terminal.is_interactive:
         terminal.error("Try: p2p-copy doctor, with the same --server. It checks each step of the way.")
     return exit_code
@@ -93,10 +102,10 @@ def explanation(error: BaseException) -> Explanation:
     error = main_error(error)
     error = _of_the_system(error) or error
     match error:
+        case Mistyped():
+            return Explanation(error, str(error), error.exit_code)
         case P2PCopyError():
             return Explanation(error, with_options(one_line(str(error))), error.exit_code)
-        case CycloptsError():
-            return Explanation(error, _sentence(error), UsageError.exit_code)
         case Interrupted(number=number, advice=advice):
             return Explanation(error, f"{_INTERRUPTED} {advice}".rstrip(), _SIGNAL + number)
         case KeyboardInterrupt():
@@ -109,27 +118,6 @@ def explanation(error: BaseException) -> Explanation:
                 f"you did and what {DEBUG_VARIABLE}=1 prints."
             )
             return Explanation(error, sentence, _BUG)
-
-
-def _sentence(error: CycloptsError) -> str:
-    """Return what is wrong with a command line. The library's own guesses at what was meant are too wild."""
-    match error:
-        case UnknownOptionError(token=token) if token.source == "cli":
-            word = (token.keyword or token.value).split("=")[0]
-            options = [
-                name for argument in error.argument_collection if argument.show for name in argument.names
-            ]
-            return f"Unknown option: {escape(word)}.{did_you_mean(word, options)}"
-        case UnknownCommandError(unused_tokens=[word, *_], app=App() as app):
-            return f'Unknown command: "{escape(word)}".{did_you_mean(word, app)}'
-        case MissingArgumentError(argument=argument) if argument is not None and argument.name.startswith(
-            "-"
-        ):
-            return f"{error.keyword or argument.name} needs a value."
-        case MissingArgumentError(argument=argument) if argument is not None:
-            return f"{argument.name} is missing."
-        case _:
-            return str(error)
 
 
 def _of_the_system(error: BaseException) -> SystemFailed | None:

@@ -20,8 +20,6 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from cyclopts import CycloptsError
-
 from p2p_copy import Verdict, errors, escape
 from p2p_copy.api import events
 from p2p_copy.api.report import Report
@@ -48,7 +46,6 @@ _SIDES: Final[dict[type[BaseException], Literal["this", "other", "relay"]]] = {
     errors.LocalError: "this",
     errors.PeerError: "other",
     errors.RelayError: "relay",
-    CycloptsError: "this",
     Interrupted: "this",
     KeyboardInterrupt: "this",
 }
@@ -308,8 +305,6 @@ def name_of(error: BaseException) -> str:
     match error:
         case P2PCopyError():
             return next(kind.__name__ for kind in type(error).mro() if "exit_code" in vars(kind))
-        case CycloptsError():
-            return errors.UsageError.__name__
         case Interrupted() | KeyboardInterrupt():
             return INTERRUPTED
         case _:

@@ -151,7 +151,7 @@ def test_a_signal_ends_a_client_without_a_traceback(
 
 @pytest.mark.fault(70, "SIGINT")
 @pytest.mark.parametrize(
-    "loading", ["p2p_copy.cli.app", "cyclopts", "p2p_copy.cli.commands.send", "p2p_copy.transfer.send"]
+    "loading", ["p2p_copy.cli.main", "trio", "p2p_copy.cli.commands.send", "p2p_copy.transfer.send"]
 )
 def test_ctrl_c_while_the_program_is_loaded_is_one_sentence(loading: str) -> None:
     """The signal comes during the imports: of the program, or of its command."""

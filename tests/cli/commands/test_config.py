@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.cli.app import main
+from p2p_copy.cli.main import main
 from p2p_copy.cli.options.config_file import default_path
 from tests.cli.options.test_config_file import write
 

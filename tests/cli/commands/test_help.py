@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import errors
-from p2p_copy.cli.app import app, main
+from p2p_copy.cli.app import app
+from p2p_copy.cli.main import main
 from p2p_copy.cli.options import client
 from p2p_copy.cli.ui.errors import DEBUG_VARIABLE
 from p2p_copy.cli.ui.topics import FORMS, PATTERNS, VARIABLES, topics

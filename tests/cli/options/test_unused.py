@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from cyclopts import CycloptsError
 
@@ -135,7 +137,7 @@ def test_defaults_of_the_configuration_and_the_environment_are_used_where_they_a
     assert parse("resume", "--config", file)["wait"] == 9
 
 
-@pytest.mark.parametrize("name", TransferArguments.__slots__)
+@pytest.mark.parametrize("name", [each.name for each in fields(TransferArguments)])
 def test_resume_has_no_option_about_what_is_transferred(name: str) -> None:
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(CycloptsError, match=option):
@@ -148,4 +150,4 @@ def test_resume_has_the_files_of_the_configuration_that_all_clients_have(
     file = write(f"{tmp_path}/c.toml", 'server = "ws://x"\nca-file = "ca"\ntoken-file = "token"\n')
     resume = parse("resume", "1234", "--config", file)
     assert (resume["ca_file"], resume["token_file"]) == ("ca", "token")
-    assert set(ClientArguments.__slots__) <= resume.keys()
+    assert {each.name for each in fields(ClientArguments)} <= resume.keys()

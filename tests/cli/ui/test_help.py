@@ -29,7 +29,7 @@ HEAVY = [
 @pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS), ["sedn"]])
 def test_help_and_mistakes_are_answered_before_anything_heavy_is_imported(words: list[str]) -> None:
     program = (
-        "import sys; from p2p_copy.cli.app import main; code = main(sys.argv[2:]); "
+        "import sys; from p2p_copy.cli.main import main; code = main(sys.argv[2:]); "
         "print('imported:', *set(sys.argv[1].split()) & set(sys.modules)); sys.exit(code)"
     )
     done = subprocess.run(

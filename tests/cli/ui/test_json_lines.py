@@ -10,12 +10,11 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from cyclopts import CycloptsError
 from jsonschema import ValidationError
 
 from p2p_copy import errors
 from p2p_copy.api import events
-from p2p_copy.cli.ui.errors import Interrupted
+from p2p_copy.cli.ui.errors import Interrupted, Mistyped
 from p2p_copy.cli.ui.json_lines import OBJECTS, Error, as_line, event_name, write_error
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, PartialTransfer, VerificationFailed, WrongCode
@@ -124,7 +123,7 @@ def test_an_error_says_its_name_its_exit_code_and_whose_side_failed(kind: type[P
 @pytest.mark.parametrize(
     ("error", "name", "exit_code", "side"),
     [
-        (CycloptsError(msg="Unknown option."), "UsageError", 2, "this"),
+        (Mistyped("Unknown option.", "Try: p2p-copy --help"), "UsageError", 2, "this"),
         (errors.NotSaved(), "UsageError", 2, "this"),
         (CodeTypo("That is no code.", Code.generate()), "UsageError", 2, "this"),
         (Interrupted(15), "Interrupted", 143, "this"),

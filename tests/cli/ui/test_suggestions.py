@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2p_copy.cli.app import app, main
+from p2p_copy.cli.app import app
+from p2p_copy.cli.main import main
 from p2p_copy.cli.ui.suggestions import near
 
 OPTIONS = [

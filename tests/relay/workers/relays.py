@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.certificates import Certificates
 
 
-_SHORTENED = "from p2p_copy.relay import limits; from p2p_copy.cli.app import main; "
+_SHORTENED = "from p2p_copy.relay import limits; from p2p_copy.cli.main import main; "
 
 
 class HintingClients(Relay):

@@ -645,7 +645,7 @@ async def test_a_socket_of_systemd_and_its_watchdog(tmp_path: Path) -> None:
         port = listening.getsockname()[1]
         program = (
             "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-            "sys.argv[1:2] = []; from p2p_copy.cli.app import main; main()"
+            "sys.argv[1:2] = []; from p2p_copy.cli.main import main; main()"
         )
         variables = {"LISTEN_FDS": "1", "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"}
         process = subprocess.Popen(  # noqa: ASYNC220 - it is started once, and at once
@@ -702,7 +702,7 @@ def test_a_worker_that_cannot_start_is_said(tmp_path: Path) -> None:
     program = (
         "import p2p_copy.cli.commands.relay_server as server, sys; "
         "server.worker_command = lambda: [sys.executable, '-c', 'raise SystemExit(3)']; "
-        "from p2p_copy.cli.app import main; sys.exit(main())"
+        "from p2p_copy.cli.main import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", program, "run-relay-server", "127.0.0.1:0", "--no-tls", "--workers", "2"]
     ended = subprocess.run(
