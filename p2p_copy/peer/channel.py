@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
@@ -225,16 +226,18 @@ class Channel:
             await self._backlog.wait_for_records()
             if not self._backlog:
                 continue
+            # Together, since a turn of the event loop costs more than a frame; but none that other links may carry.
+            records = self._backlog.next(min(limits.PIPELINE, self._sent - self._written))
             try:
-                await self._first.send(self._backlog.first)
+                await self._first.send_all(records)
             except (LinkBroken, anyio.ClosedResourceError) as error:
                 self._backlog.fail(error)
                 if self._workers:
                     self._workers.end(error)
                 return False
-            if self._backlog:
-                self._backlog.pop()
-            self._written += 1
+            self._backlog.remove(len(records))
+            self._written += len(records)
+            del records  # their buffers can be used again
         return True
 
 
@@ -274,6 +277,16 @@ class Backlog:
         self.check()
         self._records.extend(records)
         self._filled.unpark()
+
+    def next(self, most: int) -> list[bytes]:
+        """Return the records that go out next, up to `most`; they stay here until they are out."""
+        return list(islice(self._records, most))
+
+    def remove(self, count: int) -> None:
+        """Take the first records out, unless they were dropped meanwhile."""
+        for _ in range(min(count, len(self._records))):
+            self._records.popleft()
+        self._changed.unpark_all()
 
     def pop(self) -> bytes:
         """Take the first record out."""

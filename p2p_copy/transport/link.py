@@ -239,7 +239,11 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: this side closed the link.
 
         """
-        await self.send_pieces((Piece.whole(item),))
+        await self.send_all((item,))
+
+    async def send_all(self, items: Iterable[bytes | str]) -> None:
+        """Send messages, one after the other. In all other respects this is `send`."""
+        await self.send_pieces(map(Piece.whole, items))
 
     async def send_pieces(self, pieces: Iterable[Piece]) -> None:
         """Send messages, the last of which may go on in the next call. In all other respects this is `send`."""

@@ -18,7 +18,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport.link import LinkBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from p2p_copy.transport.link import Link
 
@@ -46,6 +46,7 @@ class MemoryLink:
         self.stuck = False
         self.pace: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
         self.sent: list[bytes | str] = []
+        self.together: list[int] = []  # how many messages each call of `send_all` had
         self.broken = False
         self.code: int | None = None
 
@@ -64,6 +65,11 @@ class MemoryLink:
         except trio.Cancelled:
             self.abort()
             raise
+
+    async def send_all(self, messages: Sequence[bytes | str]) -> None:
+        self.together.append(len(messages))
+        for message in messages:
+            await self.send(message)
 
     async def receive(self) -> bytes | str:
         try:

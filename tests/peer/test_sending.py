@@ -34,9 +34,6 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol_limits, "MULTIPATH_RECORDS", 20)
 
 
-AT_A_LINK = 3
-"""Records that a link in memory takes although the other side takes none: two that it holds, and one half written."""
-
 LINKS = pytest.mark.parametrize("links", [1, 2])
 
 
@@ -120,6 +117,27 @@ def test_what_is_handed_over_together_goes_out_together(links: int) -> None:
     run(test)
 
 
+def test_records_that_wait_go_to_the_link_together_but_none_that_another_link_may_carry() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+        first = pairs.pair(0)
+        async with (
+            opened(first, pairs, Role.RECEIVER, 2) as receiver,
+            opened(first, pairs, Role.SENDER, 2) as sender,
+        ):
+            many = 2 * peer_limits.PIPELINE + 2
+            with trio.move_on_after(1):
+                await sender.send(*RECORDS[:many])
+            for end in (sender, receiver):
+                end.spread(2)
+            with trio.move_on_after(1):
+                await sender.send(*RECORDS[many : many + 5])
+            assert [await receiver.receive() for _ in range(many + 5)] == RECORDS[: many + 5]
+            assert first[Role.SENDER].together == [peer_limits.PIPELINE, peer_limits.PIPELINE, 2]
+
+    run(test)
+
+
 @LINKS
 def test_records_of_many_tasks_go_out_in_the_order_of_their_sends(links: int) -> None:
     async def test() -> None:
@@ -136,7 +154,7 @@ def test_a_sender_waits_for_room_and_goes_on_as_soon_as_there_is_some() -> None:
     async def test() -> None:
         async with channels() as (sender, receiver, _):
             count = await fill(sender)
-            assert count == AT_A_LINK + peer_limits.PIPELINE
+            assert count == peer_limits.PIPELINE + 1, "those under way count until all of them are out"
             went_on = trio.Event()
 
             async def send() -> None:
