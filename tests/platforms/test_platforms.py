@@ -29,6 +29,7 @@ HOMES = {
     "cli/run.py": {"ctypes"},
     "relay/system_limits.py": {"os", "resource"},
     "relay/workers/channel.py": {"socket"},
+    "relay/workers/remote_gate.py": {"select"},
     "relay/workers/worker.py": {"signal"},
     "transport/splice.py": {"fcntl"},
     "transport/tcp.py": {"socket"},

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 import re
+import select
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -55,6 +57,23 @@ class PassedStream(TCPStream):
     """
 
     client: Client
+
+    def silent_for(self) -> float:
+        """See `GatheringStream`. A client for which another worker copies is gone when that has closed its whole end.
+
+        What such a client has sent before is not read to its end then, as the kernel drops it after a reset.
+        """
+        if self.client.is_decrypted and _has_hung_up(self.socket):
+            return math.inf
+        return super().silent_for()
+
+
+def _has_hung_up(sock: socket.socket) -> bool:
+    if sys.platform != "linux":
+        return False
+    ends = select.poll()
+    ends.register(sock, 0)
+    return any(event & select.POLLHUP for _, event in ends.poll(0))
 
 
 class RemoteGate(Gate):
@@ -275,14 +294,22 @@ async def _copy(client: trio.abc.Stream, behind: TCPStream) -> None:
     """
 
     async def copy_from_client() -> None:
-        with suppress(trio.BrokenResourceError):  # reset: the worker behind is told, as of any other end
+        try:
             while data := await client.receive_some(limits.PASS_ON_READ):
                 await behind.send_all(data)
-        with suppress(trio.BrokenResourceError):
             await behind.send_eof()
+        except trio.BrokenResourceError:  # reset: nobody waits for what is left
+            nursery.cancel_scope.cancel()
+
+    async def watch_client() -> None:
+        """Notice a reset also while the worker behind reads nothing, because the client has sent too much."""
+        while gathering(client).silent_for() != math.inf:  # noqa: ASYNC110 - the kernel tells only who asks
+            await trio.sleep(transport_limits.PACE_CHECK)
+        nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(copy_from_client)
+        nursery.start_soon(watch_client)
         with suppress(trio.BrokenResourceError, trio.TooSlowError):
             while data := await behind.receive_some(limits.PASS_ON_READ):
                 with trio.fail_after(limits.PAIRED_SEND_TIMEOUT):

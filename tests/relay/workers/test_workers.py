@@ -36,13 +36,13 @@ from p2p_copy.protocol.rendezvous import (
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.tls import TLSStream
-from tests.faults.attackers import half_a_pair, tcp_below
+from tests.faults.attackers import half_a_pair, tcp_below, waiting as raw_waiting
 from tests.relay.clients import Relay, answer, exchange, hello, reset, room
 from tests.relay.workers.relays import HintingClients, WorkersRelay, waiting
 from tests.support.certificates import Certificates
 from tests.support.links import connect
 from tests.support.processes import QUICK, environment
-from tests.support.websocket import RawClient
+from tests.support.websocket import PING, RawClient, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +139,21 @@ async def test_a_reset_reaches_the_other_side_through_another_worker(
         reset(tcp_below(client.stream))
         with trio.fail_after(QUICK), pytest.raises(LINK_ERRORS):
             await survivor.receive()
+    await until(lambda: relay.status["connections"] == 0)
+
+
+@pytest.mark.slow  # the flood
+async def test_a_flood_of_pings_through_another_worker_ends_with_its_reset(
+    start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells of a reset before all that came before it is read")
+    relay = start(tls=True)
+    async with raw_waiting(relay.plain_clients, of_place(1)) as client:
+        with trio.move_on_after(3):
+            while True:
+                await client.stream.send_all(frame(PING, bytes(125)) * 1000)
+        reset(tcp_below(client.stream))
     await until(lambda: relay.status["connections"] == 0)
 
 
