@@ -99,6 +99,11 @@ class Directory:
             self._remember()
 
     @property
+    def device(self) -> int:
+        """The number of the file system in which it lies."""
+        return self._identity[0]
+
+    @property
     def inner_path(self) -> str:
         """The names that lead here from the top, each followed by "/"; empty at the top."""
         return f"{self._parent.inner_path}{self.name}/" if self._parent is not None else ""

@@ -36,8 +36,11 @@ else:
 if sys.platform == "linux":
     HANDLE: Final = os.O_PATH | os.O_NOFOLLOW
     """Linux' flags for a handle of something that this process may not open; 0 elsewhere."""
+    CREATE_UNNAMED: Final = os.O_WRONLY | os.O_TMPFILE
+    """Linux' flags to create a file that has no name yet, for writing; the path is its directory's. 0 elsewhere."""
 else:
     HANDLE: Final = 0
+    CREATE_UNNAMED: Final = 0
 
 HANDLE_OF_DIRECTORY: Final = HANDLE | _DIRECTORY
 """The same, for nothing but a directory."""

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 _NOBODY = 65534
 
 
-@pytest.fixture(params=["handles", "handles, files in pieces", "paths"])
+@pytest.fixture(params=["handles", "handles, temporary names", "handles, files in pieces", "paths"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with directory handles, and again as on systems that have none.
 
-    With handles there are two ways to write a small file: all at once, and as if it were a large one.
+    With handles there are three ways to write a small file: all at once, without a name or under a temporary one, and
+    as if it were a large one.
     """
-    ways, _, pieces = str(request.param).partition(", ")
-    monkeypatch.setattr(helpers, "IN_PIECES", bool(pieces))
+    ways, _, how = str(request.param).partition(", ")
+    monkeypatch.setattr(helpers, "IN_PIECES", how == "files in pieces")
+    if how == "temporary names":
+        monkeypatch.setattr(system, "CREATE_UNNAMED", 0)
     if ways == "paths":
         monkeypatch.setattr(system, "HANDLES", False)
     elif not system.HANDLES:

@@ -7,7 +7,6 @@ that replace others, and files that are flushed to the disk are written as a `Pa
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,12 +15,12 @@ from p2p_copy.files import limits, system
 from p2p_copy.files.state.journal import key_of
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import Refused, fail
-from p2p_copy.files.target.part import set_attributes, write_all
+from p2p_copy.files.target.unnamed import UnnamedFiles, fill
 from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from p2p_copy.files.directory import Directory
     from p2p_copy.files.target.conflicts import Conflicts
@@ -59,6 +58,11 @@ class SmallFiles:
         self._conflicts = conflicts
         self._resume = resume
         self._hard_links = hard_links
+        self._unnamed = UnnamedFiles()
+
+    def close(self) -> None:
+        """Close what was opened. May be called again."""
+        self._unnamed.close()
 
     def put(self, files: Sequence[tuple[Item, bytes | memoryview]]) -> Iterator[tuple[Item, Refused | None]]:
         """Create files; yield each, and why it was refused if it was.
@@ -97,13 +101,17 @@ class SmallFiles:
         if not system.HANDLES or len(data) >= limits.FSYNC_FROM:
             self._write_part(item, data)
             return None
-        policy, earlier = self._conflicts.check(item, directory)
-        if policy is Conflict.OVERWRITE:
-            self._write_part(item, data)
-            return None
+        if directory.created and self._resume.fresh:  # so nothing is there but what came in this conversation
+            policy, earlier = self._conflicts.policy_of(item), ""
+        else:
+            policy, earlier = self._conflicts.check(item, directory)
+            if policy is Conflict.OVERWRITE:
+                self._write_part(item, data)
+                return None
         try:
-            self._files.remove_part(item, directory)
-            self._conflicts.remove_earlier(item, directory, earlier)
+            if not self._resume.fresh:
+                self._files.remove_part(item, directory)
+                self._conflicts.remove_earlier(item, directory, earlier)
             if not directory.created:
                 if policy is Conflict.RENAME and directory.lstat(item.entry.name) is not None:
                     raise FileExistsError  # a name that exists already is never recorded as ours
@@ -139,10 +147,25 @@ class SmallFiles:
             OSError, ValueError: it cannot be created; nothing is left of it.
 
         """
+        before_naming = self._resume.journal.commit_if_late
+        there = self._unnamed.put(directory, entry, data, before_naming)
+        if there is None:
+            there = self._put_by_another_name(directory, entry, data, before_naming)
+            self._unnamed.lack(directory)
+        return there
+
+    def _put_by_another_name(
+        self,
+        directory: Directory,
+        entry: Entry,
+        data: bytes | memoryview,
+        before_naming: Callable[[], None],
+    ) -> os.stat_result:
+        """Do the same through a temporary name, which works on all systems with directory handles."""
         name, there = _write_new(directory, entry, data, self._resume.tag)
         at, own = directory.handle(), entry.name
         try:
-            self._resume.journal.commit_if_late()
+            before_naming()
             try:
                 os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
             except OSError:
@@ -196,24 +219,12 @@ def _write_new(
 
     """
     at = directory.handle()
-    mode, times = entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
-    # An empty file, too, has its time and mode before it has its name.
     name = temporary_name(tag)
     fd = os.open(name, system.CREATE, 0o600, dir_fd=at)
     try:
         try:
-            if data and os.write(fd, data) < len(data):
-                os.lseek(fd, 0, os.SEEK_SET)
-                write_all(fd, data)
-            if entry.extra is not None:
-                directory.give(entry.extra, fd)
-            try:
-                if sys.platform != "win32":
-                    os.fchmod(fd, mode)
-                os.utime(fd, ns=times)
-            except (OSError, OverflowError):
-                set_attributes(fd, mode, entry.mtime_ns)
-            return name, os.fstat(fd)
+            # An empty file, too, has its time and mode before it has its name.
+            return name, fill(fd, directory, entry, data)
         finally:
             os.close(fd)  # network file systems report here what they could not store
     except BaseException:
