@@ -77,6 +77,8 @@ class RelayConfig:
         tokens_file: file with the access tokens; None for a relay that every client may use.
         trusted_proxies: network (CIDR), or several, of the proxies that are believed when they name a client's address.
         log_addresses: write clients' addresses into the log.
+        web: directory with the files of the page for browsers (`entry.page`); None for a relay that serves none.
+        web_origins: origins of further web pages that may use the relay, `https://HOST[:PORT]`, `null` or `file://`.
         allow_load_test: tell clients that they may load this relay, and the limits which then meet them.
 
     """
@@ -106,6 +108,8 @@ class RelayConfig:
     tokens_file: str | PathLike[str] | None = None
     trusted_proxies: str | tuple[str, ...] = ()
     log_addresses: bool = False
+    web: str | PathLike[str] | None = None
+    web_origins: tuple[str, ...] = ()
     allow_load_test: bool = False
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Refused
 from p2p_copy.relay import limits
 from p2p_copy.relay.entry.certificates import secured
-from p2p_copy.relay.entry.http_upgrade import read_upgrade, refuse_busy
+from p2p_copy.relay.entry.http_upgrade import NO_SITE, PageRequest, read_upgrade, refuse_busy, send_last
 from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.redact import where_raised
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from p2p_copy.relay.access.admission import Client
     from p2p_copy.relay.access.gatekeeper import Gate
     from p2p_copy.relay.entry.certificates import Certificates
+    from p2p_copy.relay.entry.http_upgrade import Site
     from p2p_copy.relay.seats import Seats
     from p2p_copy.relay.tally import Tally
     from p2p_copy.transport.link import Link
@@ -57,6 +58,7 @@ class Connections:
         seats: Seats,
         tally: Tally,
         draining: Callable[[], bool],
+        site: Site = NO_SITE,
     ) -> None:
         """Begin with none.
 
@@ -66,6 +68,7 @@ class Connections:
             seats: where clients wait that were welcomed.
             tally: counts.
             draining: tells whether the relay takes no more clients.
+            site: what it has for browsers.
 
         """
         self._gatekeeper = gatekeeper
@@ -73,6 +76,7 @@ class Connections:
         self._seats = seats
         self._tally = tally
         self._draining = draining
+        self._site = site
         self._scopes: set[trio.CancelScope] = set()
         self._stopping = False
 
@@ -113,12 +117,19 @@ class Connections:
             abuse = self._tally.abuse
             certificates = None if client.is_decrypted else self._certificates
             opened = await secured(stream, certificates, abuse)
-            request = await read_upgrade(opened.stream, abuse, opened.certificate) if opened else None
+            request = (
+                await read_upgrade(opened.stream, abuse, opened.certificate, self._site) if opened else None
+            )
             if opened is None or request is None:
                 events.NO_CLIENT.log()
                 return
             if not await self._gatekeeper.read_forwarded(client, request.forwarded):
                 await refuse_busy(opened.stream)
+                return
+            if isinstance(request, PageRequest):
+                client.has_spoken = True
+                await send_last(opened.stream, *request.answer)
+                events.PAGE_SERVED.log()
                 return
             if await self._gatekeeper.pass_on(client, opened.stream, request, arrived):
                 return

@@ -77,6 +77,16 @@ MAX_HTTP_HEAD: Final = 8 * KIB
 MAX_HTTP_HEADERS: Final = 64
 """Header lines of one HTTP request at the relay."""
 
+MAX_PAGE: Final = 4 * MIB
+"""Bytes of all files of the page together, which each process of a relay holds in memory, compressed as well; the page
+has a tenth of that."""
+
+MAX_PAGE_FILES: Final = 32
+"""Files of the page: each is one more connection for a browser."""
+
+MAX_PAGE_MANIFEST: Final = 64 * KIB
+"""Bytes of the list of the page's files."""
+
 CONTROL_TIMEOUT: Final = 5.0
 """Seconds in which a client must take what the relay itself says: welcome, refusal, "paired", pongs, close frames. The
 kernels hold thousands of these for a client that reads late, so a client that makes the relay wait reads nothing. From

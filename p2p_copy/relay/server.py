@@ -23,7 +23,10 @@ from p2p_copy.relay.access.gatekeeper import Gate, Gatekeeper
 from p2p_copy.relay.budget import Budget
 from p2p_copy.relay.connection import Connections
 from p2p_copy.relay.entry.certificates import Certificates
+from p2p_copy.relay.entry.http_upgrade import Site
 from p2p_copy.relay.entry.listeners import listen
+from p2p_copy.relay.entry.origins import Origins
+from p2p_copy.relay.entry.page import Page
 from p2p_copy.relay.file_thread import FileThread
 from p2p_copy.relay.log import events
 from p2p_copy.relay.pairings import Pairings
@@ -50,7 +53,7 @@ async def prepared(config: RelayConfig) -> Relay:
         UsageError: a trusted proxy is no network.
 
     """
-    return await FileThread().run("Certificate, key or tokens", Relay, config)
+    return await FileThread().run("Certificate, key, tokens or page", Relay, config)
 
 
 def certificates_of(config: RelayConfig, abuse: AbuseCounter) -> Certificates | None:
@@ -64,6 +67,18 @@ def certificates_of(config: RelayConfig, abuse: AbuseCounter) -> Certificates | 
         return None
     keyfile = os.fspath(config.keyfile) if config.keyfile else None
     return Certificates(os.fspath(config.certfile), keyfile, abuse)
+
+
+def site_of(config: RelayConfig) -> Site:
+    """Return what the configuration says of browsers, with the files of the page.
+
+    Raises:
+        CannotListen: the files cannot be used.
+        UsageError: an origin is none.
+
+    """
+    page = None if config.web is None else Page(config.web)
+    return Site(Origins(config.web_origins, own=page is not None), page)
 
 
 class Relay:
@@ -85,8 +100,8 @@ class Relay:
         `gate` makes what decides who comes in, given what counts abuse; without it the relay has its own gatekeeper.
 
         Raises:
-            CannotListen: certificate and key, or the file of tokens, cannot be used.
-            UsageError: a trusted proxy is no network.
+            CannotListen: certificate and key, the file of tokens, or the files of the page cannot be used.
+            UsageError: a trusted proxy is no network, or an origin none.
 
         """
         self.tally = Tally()
@@ -99,7 +114,12 @@ class Relay:
         self._patience = trio.CancelScope()  # while a drain waits for pairings
         self._seats = Seats(self.gatekeeper, self.pairings, self.tally, lambda: self.draining)
         self._connections = Connections(
-            self.gatekeeper, self.certificates, self._seats, self.tally, lambda: self.draining
+            self.gatekeeper,
+            self.certificates,
+            self._seats,
+            self.tally,
+            lambda: self.draining,
+            site_of(config),
         )
 
     async def run(

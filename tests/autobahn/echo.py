@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
-from p2p_copy.relay.entry.http_upgrade import read_upgrade
+from p2p_copy.relay.entry.http_upgrade import UpgradeRequest, read_upgrade
 from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import LinkBroken
@@ -26,7 +26,7 @@ async def echo(stream: TCPStream) -> None:
     throttle = Throttle(Newcomers(), limits.FRAMES_PER_SECOND)
     throttle.limit(stream)
     request = await read_upgrade(stream, AbuseCounter())
-    assert request is not None, "the suite asks properly for a WebSocket"
+    assert isinstance(request, UpgradeRequest), "the suite asks properly for a WebSocket"
     with suppress(LinkBroken):  # most cases break a rule
         async with accept(stream, max_message=LONGEST, head=request.head, pace=throttle.frames) as (_, link):
             throttle.pair()

@@ -87,7 +87,7 @@ class Client:
         claim: the claim of its hello, at a relay of several processes.
         is_decrypted: another process of the relay speaks TLS with it.
         address: its address for the log; None unless the operator wants addresses there.
-        has_spoken: its first message has come.
+        has_spoken: its first message has come, or its request for a file of the page.
         account: the account of the access token that it has shown.
         wants_reports: it has asked for messages of the kind `FlowReport`.
 

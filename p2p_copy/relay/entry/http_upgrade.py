@@ -1,9 +1,10 @@
 """Reads and checks the HTTP request that opens a WebSocket, before the WebSocket library sees it.
 
-Browsers and scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page asks for
-a WebSocket, and no client of ours sends one. Otherwise any page could use a relay that only its visitor can reach, in
-an intranet or on the visitor's own machine. Of a good request only path, key and the
-addresses from proxies are kept. The library gets a request that is written anew, because it fails on many odd headers.
+Browsers and scanners get a short answer in plain HTTP, or a file of the page if the relay serves one. So do other web
+pages that ask for a WebSocket: a browser says by `Origin` whose page asks, and no client of ours sends one. Otherwise
+any page could use a relay that only its visitor can reach, in an intranet or on the visitor's own machine. Of a good
+request only path, key and the addresses from proxies are kept. The library gets a request that is written anew, because
+it fails on many odd headers.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ import trio
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.relay import limits
+from p2p_copy.relay.entry.origins import Origins
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.tls import drop_some
 
 if TYPE_CHECKING:
+    from p2p_copy.relay.entry.page import Answer, Page
     from p2p_copy.relay.log.abuse import AbuseCounter
 
 _WHAT_THIS_IS: Final = (
-    "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another. "
-    "There is nothing here for a browser."
+    "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another, and has no page "
+    "for a browser.\nTo send or receive files through it, install the program: python3 -m pip install p2p-copy, or see "
+    "https://afuld.github.io/p2p-copy"
 )
+_NOTHING_THERE: Final = "There is nothing at this path."
+_OTHER_PAGES: Final = "This relay is not for other web pages, which it knows by their Origin."
 _TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
 _PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."
 
@@ -58,9 +64,27 @@ class UpgradeRequest(NamedTuple):
     forwarded: tuple[str, ...]
 
 
+class PageRequest(NamedTuple):
+    """A request about a file of the page: its answer, and the client's addresses from proxies."""
+
+    answer: Answer
+    forwarded: tuple[str, ...]
+
+
+class Site(NamedTuple):
+    """What a relay has for browsers: the origins of pages that may use it, and a page of its own, or None."""
+
+    origins: Origins
+    page: Page | None
+
+
+NO_SITE: Final = Site(Origins(), None)
+"""Nothing."""
+
+
 async def read_upgrade(
-    stream: trio.abc.Stream, abuse: AbuseCounter, certificate: str = ""
-) -> UpgradeRequest | None:
+    stream: trio.abc.Stream, abuse: AbuseCounter, certificate: str = "", site: Site = NO_SITE
+) -> UpgradeRequest | PageRequest | None:
     """Read a request's head. Return what the relay needs of it if it is good, else answer it and return None.
 
     The deadline is the caller's; memory is bounded by `limits.MAX_HTTP_HEAD`. `certificate` is the digest of the one
@@ -77,7 +101,14 @@ async def read_upgrade(
         return None
     if request is None:
         return None
-    objection = _objection(request)
+    forwarded = tuple(value.decode("ascii", "replace") for value in _values(request, b"x-forwarded-for"))
+    objection = _excess(request)
+    if objection is None and site.page is not None and not _asks_for_websocket(request):
+        if (answer := site.page.answer(request)) is not None:
+            return PageRequest(answer, forwarded)
+        if not rendezvous.is_path(request.target.decode()):
+            objection = _Objection(HTTPStatus.NOT_FOUND, _NOTHING_THERE)
+    objection = objection or _objection(request, site.origins)
     if objection is None and parser.trailing_data[0]:
         objection = _Objection(HTTPStatus.BAD_REQUEST, "Wait for the answer before you go on (RFC 6455 4.1).")
     if objection is not None:
@@ -86,7 +117,6 @@ async def read_upgrade(
         await _answer(stream, objection, certificate)
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
-    forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
     return UpgradeRequest(path, _OURS.format(path=path, key=key).encode(), forwarded)
 
 
@@ -135,23 +165,32 @@ def _values(request: h11.Request, name: bytes) -> list[bytes]:
     return [value for key, value in request.headers if key == name]
 
 
-def _objection(request: h11.Request) -> _Objection | None:
-    """Check a request by RFC 6455 section 4.2.1 and our own limits."""
-    bad = HTTPStatus.BAD_REQUEST
+def _excess(request: h11.Request) -> _Objection | None:
     if len(request.headers) > limits.MAX_HTTP_HEADERS:
         return _Objection(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             "The request has too many headers.",
             abuse=Abuse.HEAD_TOO_LONG,
         )
-    if _values(request, b"origin"):
-        return _Objection(HTTPStatus.FORBIDDEN, "This relay is not for web pages.", abuse=Abuse.ORIGIN)
+    return None
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    return [value.lower() for value in _values(request, b"upgrade")] == [b"websocket"]
+
+
+def _objection(request: h11.Request, origins: Origins) -> _Objection | None:
+    """Check a request by RFC 6455 section 4.2.1 and our own rules."""
+    bad = HTTPStatus.BAD_REQUEST
+    origin = _values(request, b"origin")
+    if origin and not origins.allow(origin, _values(request, b"host")):
+        return _Objection(HTTPStatus.FORBIDDEN, _OTHER_PAGES, abuse=Abuse.ORIGIN)
     if not all(value.isascii() for _, value in request.headers):
         return _Objection(bad, "The request has a header that is not ASCII.")
-    if [value.lower() for value in _values(request, b"upgrade")] != [b"websocket"]:
+    if not _asks_for_websocket(request):
         return _Objection(HTTPStatus.UPGRADE_REQUIRED, _WHAT_THIS_IS, "Upgrade: websocket\r\n")
     if not rendezvous.is_path(request.target.decode()):
-        return _Objection(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
+        return _Objection(HTTPStatus.NOT_FOUND, _NOTHING_THERE)
     if request.method != b"GET" or request.http_version != b"1.1":
         return _Objection(bad, "A WebSocket begins with GET and HTTP/1.1.")
     tokens = b",".join(_values(request, b"connection")).lower().split(b",")
@@ -176,7 +215,6 @@ def _is_key(value: bytes) -> bool:
 
 
 async def _answer(stream: trio.abc.Stream, objection: _Objection, certificate: str = "") -> None:
-    """Send the answer, and give the client a moment to read it: closing over unread bytes would destroy it."""
     body = f"{objection.sentence}\n".encode()
     shown = f"{rendezvous.CERTIFICATE_HEADER}: {certificate}\r\n" if certificate else ""
     head = (
@@ -185,7 +223,14 @@ async def _answer(stream: trio.abc.Stream, objection: _Objection, certificate: s
         f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
         f"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
-    await stream.send_all(head.encode() + body)
+    await send_last(stream, head.encode(), body)
+
+
+async def send_last(stream: trio.abc.Stream, head: bytes, body: bytes) -> None:
+    """Send an answer, and give the client a moment to read it: closing over unread bytes would destroy it."""
+    await stream.send_all(head)
+    if body:
+        await stream.send_all(body)
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
     with trio.move_on_after(transport_limits.HTTP_LINGER):

@@ -248,6 +248,9 @@ NO_CLIENT: Final = Event(
     "no relay client",
     "The connection was no client's: a browser, a scanner, a check of the port.",
 )
+PAGE_SERVED: Final = Event(
+    "page-served", logging.DEBUG, "served a file of the page", "A browser got a file of the page (--web)."
+)
 TOO_SLOW: Final = Event(
     "too-slow", logging.DEBUG, "too slow", "A connection was closed: it sent no hello in time."
 )

@@ -33,7 +33,7 @@ from p2p_copy.relay.entry.listeners import listen
 from p2p_copy.relay.file_thread import FileThread
 from p2p_copy.relay.log import events
 from p2p_copy.relay.log.redact import LOGGER, WORKER, Size, where_raised
-from p2p_copy.relay.server import certificates_of
+from p2p_copy.relay.server import certificates_of, site_of
 from p2p_copy.relay.snapshot import Snapshot
 from p2p_copy.relay.tally import Counts, Tally
 from p2p_copy.relay.workers.hints import first_byte_of_room
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 async def prepared(config: RelayConfig, workers: int, command: Sequence[str]) -> Supervisor:
     """Return a supervisor that has read its files, as `server.prepared` does."""
-    return await FileThread().run("Certificate, key or tokens", Supervisor, config, workers, command)
+    return await FileThread().run("Certificate, key, tokens or page", Supervisor, config, workers, command)
 
 
 class Supervisor:
@@ -76,12 +76,13 @@ class Supervisor:
             command: starts a worker; the number of a descriptor is added.
 
         Raises:
-            CannotListen: certificate and key, or the file of tokens, cannot be used.
-            UsageError: a trusted proxy is no network.
+            CannotListen: certificate and key, the file of tokens, or the files of the page cannot be used.
+            UsageError: a trusted proxy is no network, or an origin none.
 
         """
         self.tally = Tally()
         self.certificates: Certificates | None = certificates_of(config, self.tally.abuse)
+        site_of(config)  # the workers read the page for themselves; what is wrong with it is said here
         self.gatekeeper = _WholeGatekeeper(config, self.tally.abuse, workers, self._evict)
         self.urls: list[str] = []
         self._command = command

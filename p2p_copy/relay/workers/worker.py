@@ -250,7 +250,7 @@ def config_for_worker(config: RelayConfig, share: int) -> dict[str, Any]:
     facts = {each.name: getattr(config, each.name) for each in dataclasses.fields(config)}
     for name in _NOT_A_WORKERS:
         del facts[name]
-    for name in ("certfile", "keyfile"):
+    for name in ("certfile", "keyfile", "web"):
         facts[name] = None if facts[name] is None else str(facts[name])
     return facts | {"max_memory": share, "watch_certificates": False}
 

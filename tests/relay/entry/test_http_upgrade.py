@@ -22,7 +22,7 @@ PATH = room_path("0" * 64).encode()
 
 async def requested(
     data: bytes,
-    handle: Callable[[trio.abc.Stream, AbuseCounter], Awaitable[UpgradeRequest | None]] = read_upgrade,
+    handle: Callable[[trio.abc.Stream, AbuseCounter], Awaitable[object]] = read_upgrade,
     abuse: AbuseCounter | None = None,
 ) -> tuple[bytes | None, bytes]:
     """Send this and close; return the head that the library is shown, and what the client is answered."""
@@ -34,6 +34,7 @@ async def requested(
     answer = b""
     while more := await theirs.receive_some(10_000):
         answer += more
+    assert request is None or isinstance(request, UpgradeRequest)
     return request.head if request else None, answer
 
 
@@ -129,7 +130,7 @@ async def test_a_web_page_is_refused_and_counted() -> None:
     abuse = AbuseCounter()
     head, answer = await requested(UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://x"), abuse=abuse)
     assert head is None
-    assert b"not for web pages" in answer
+    assert b"not for other web pages" in answer
     assert abuse.counts["origin"] == 1
 
 
@@ -148,6 +149,7 @@ async def test_a_browser_is_told_what_this_is() -> None:
     _, answer = await requested(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"Upgrade: websocket\r\n" in answer
     assert b"This is a p2p-copy relay." in answer
+    assert b"python3 -m pip install p2p-copy" in answer
 
 
 async def test_plain_http_at_a_port_with_tls_is_told_so() -> None:
