@@ -56,10 +56,10 @@ def send(
     relays = () if serve else inputs.relays_of(word.relay, transfer.server)
     inputs.check_that_words_can_be_compared(terminal, wanted=transfer.verify)
     sharing = None
-    if sending.qr or sending.copy:
+    if sending.qr or sending.copy or sending.link:
         from p2p_copy.cli.ui.sharing import Sharing
 
-        sharing = Sharing(terminal, sending, json=client.json)
+        sharing = Sharing(terminal, sending, relays, json=client.json)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)
     if text is not None and chosen is not None and not chosen.is_generated:
@@ -106,8 +106,7 @@ def send(
             announcement = announcement_of(saved, chosen)
             known = chosen or saved.code
             if sharing is not None and announcement is not None and known is not None:
-                sharing.copy(known.text)
-                announcement = announcement.with_picture(sharing.picture(known.text))
+                announcement = sharing.complete(announcement, known.text)
             display.start(announcement)
             verify = _comparison(terminal, display) if transfer.verify else None
             return saved_transfers.run_saved(
@@ -122,16 +121,15 @@ def send(
     display = open_display(terminal, client, None, sends=True)
     code = chosen or Code.generate(words=sending.code_words or CODE_WORDS)
 
-    if sharing is not None:
-        sharing.copy(code.text)
-    picture = "" if sharing is None else sharing.picture(code.text)
-
     def announce(*addresses: str) -> None:
         new = None if chosen is not None else code.text
         words = _receiver_command(addresses, sending.preserve)
         if serve:
             terminal.say(f"Listening for the receiver at {addresses[0]}.")
-        display.start(Announcement(new, words, is_vital=bool(serve) or chosen is None, picture=picture))
+        announcement = Announcement(new, words, is_vital=bool(serve) or chosen is None)
+        if sharing is not None:
+            announcement = sharing.complete(announcement, code.text)
+        display.start(announcement)
 
     if serve:
         serving = _through_own_relay(binds, opened, code, announce, client.ca_file)

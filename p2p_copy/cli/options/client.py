@@ -371,11 +371,26 @@ class SendArguments(FrozenValue):
             help=f"Words of a new code, {MIN_CODE_WORDS} to {MAX_CODE_WORDS}; {CODE_WORDS} if not given."
         ),
     ] = None
+    link: Annotated[
+        bool,
+        CODE,
+        FLAG,
+        Parameter(
+            help="Show a link as well, also as a QR code with p2p-copy[qr]: with it a browser receives, if the relay "
+            "serves the page. It has the code in it."
+        ),
+    ] = False
     qr: Annotated[
-        bool, CODE, FLAG, Parameter(help="Show the code as a QR code as well. Needs p2p-copy[qr].")
+        bool,
+        CODE,
+        FLAG,
+        Parameter(help="Show the code, or the link, as a QR code as well. Needs p2p-copy[qr]."),
     ] = False
     copy: Annotated[
-        bool, CODE, FLAG, Parameter(help="Put the code into the clipboard. Needs p2p-copy[clipboard].")
+        bool,
+        CODE,
+        FLAG,
+        Parameter(help="Put the code, or the link, into the clipboard. Needs p2p-copy[clipboard]."),
     ] = False
 
 

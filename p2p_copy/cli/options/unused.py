@@ -64,6 +64,11 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
             "with --serve the relay ends with this command, so the transfer cannot be resumed",
         ),
         _Rule(
+            lambda given: "--serve" in given,
+            ("--link",),
+            "with --serve this side is the relay, and a browser would need one with a certificate and a page",
+        ),
+        _Rule(
             lambda given: STANDARD in given.get("PATH", ()),
             ("--symlinks", "--preserve", "--only", "--exclude", "--dry-run"),
             "it is about files, and standard input is none",

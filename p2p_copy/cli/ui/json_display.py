@@ -31,12 +31,17 @@ class JsonDisplay:
 
     def start(self, announcement: Announcement | None) -> None:
         """Write the first object, with what the receiver's user must know if there is something."""
-        code = command = None
+        code = command = link = None
         if announcement is not None:
-            code, command, self._is_vital, _ = announcement
+            code, command, self._is_vital, _, link = announcement
         self._lines.write(
             Started(
-                program=FULL_NAME, command=self._command, id=self._id, code=code, receiver_command=command
+                program=FULL_NAME,
+                command=self._command,
+                id=self._id,
+                code=code,
+                receiver_command=command,
+                link=link or None,
             )
         )
 

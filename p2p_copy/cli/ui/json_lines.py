@@ -67,6 +67,7 @@ class Started:
             sides have met before.
         receiver_command: the words of the command for the other machine, without the code; null at a receiver, and if
             both sides have met before.
+        link: with `send --link` the link for the receiver's browser, with the code in it; else null.
 
     """
 
@@ -76,6 +77,7 @@ class Started:
     id: str | None = None
     code: str | None = None
     receiver_command: tuple[str, ...] | None = None
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,12 @@ VALUES = {
     "--deadline": "9",
     "--code-words": "6",
 }
-FLAGS = {"--checksum", "--delete", "--dry-run", "--reverify", "--verbose", "--verify"}
+FLAGS = {"--checksum", "--delete", "--dry-run", "--link", "--reverify", "--verbose", "--verify"}
 CASES = [
     (SEND, "--name"),
     *(
         ((*SEND, "--serve=:0"), option)
-        for option in ("--server", "--ca-file", "--pin", "--proxy", "--token-file", "--state-dir")
+        for option in ("--server", "--ca-file", "--pin", "--proxy", "--token-file", "--state-dir", "--link")
     ),
     *((("send", "ws://x", "lab7-a long one", "file"), option) for option in ("--server", "--code-words")),
     ((*SEND, "--code=lab7-a long one"), "--code-words"),
