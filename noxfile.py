@@ -45,13 +45,17 @@ PYTEST = ("python", "-m", "pytest", "-n", "3")
 NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
 """What is the same whatever the version of Python, systemd, proxies and shells among it: the oldest one runs it."""
 
+SOONER = ("--ignore=tests/contrib", "-m", "not once and not slow")
+"""Neither that nor what takes long."""
+
 PROGRAMS = (
     "tests/test_processes.py",
     "tests/test_pipes.py",
+    "tests/api/test_examples.py",
     *(f"tests/cli/test_{name}.py" for name in ("again", "completion", "json", "on_a_terminal", "proxies")),
+    "tests/cli/commands",
+    *(f"tests/cli/ui/test_{name}.py" for name in ("prompt", "sharing", "stuck_output")),
     "tests/platforms",
-    "tests/cli/ui/test_prompt.py",
-    *(f"tests/cli/commands/test_{name}.py" for name in ("commands", "dry_run", "resume")),
 )
 NO_PROGRAMS = tuple(f"--ignore={path}" for path in PROGRAMS)
 """Whole programs take their time: they run on the oldest Python and the newest, with the newest of what we need."""
@@ -103,8 +107,10 @@ def python27() -> str | None:
 def tests(session: nox.Session) -> None:
     """All tests on the oldest Python, and on the others what may differ; with the newest versions of what we need."""
     session.install("-e", ".", *group("test"))
-    less = () if session.python == OLDEST else NOT_AGAIN
-    session.run(*PYTEST, *less, *(NO_PROGRAMS if session.python in BETWEEN else ()), *session.posargs)
+    less: tuple[str, ...] = () if session.python == OLDEST else NOT_AGAIN
+    if session.python in BETWEEN:
+        less = (*SOONER, *NO_PROGRAMS)
+    session.run(*PYTEST, *less, *session.posargs)
 
 
 @nox.session(name="lowest", python=OLDEST)
@@ -112,7 +118,7 @@ def lowest_versions(session: nox.Session) -> None:
     """What may differ with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
     session.install("-e", ".", *pinned, *group("test"))
-    session.run(*PYTEST, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs)
+    session.run(*PYTEST, *SOONER, *NO_PROGRAMS, *NO_FILES, *session.posargs)
 
 
 @nox.session(python=OLDEST)
