@@ -7,6 +7,11 @@ short ones cost as much as one.
 
     sender's link -> read -> channel -> write -> receiver's link, and the same the other way
 
+Long messages between two links without TLS take the express way: the reading task itself splices them part by part to
+the target's link, while the writing task has nothing to do.
+
+    sender's link -> splice -> receiver's link
+
 Rules:
 1. Every pairing ends with exactly one `Outcome`.
 2. A proper end of one link ends its channel; the writer delivers the tail, then closes the other link properly. A
@@ -26,6 +31,7 @@ import math
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -43,7 +49,7 @@ from p2p_copy.transport.timeouts import Watch
 from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from p2p_copy.relay.access.rates import Limits
     from p2p_copy.transport.link import Link
@@ -218,7 +224,8 @@ class Pairing:
         self._outcome: Outcome | None = None
         self._offender: _Side | None = None
         self._stall_logged = False
-        self._reading = trio.CancelScope()
+        self._reads: set[trio.CancelScope] = set()  # all that waits for the sources
+        self._reads_no_more = False
         self._writing = trio.CancelScope()
 
     async def run(self) -> Usage:
@@ -233,16 +240,12 @@ class Pairing:
             closing(self._receiver.window),
             self._writing,
         ):
-            async with trio.open_nursery() as writers:
-                with self._reading:
-                    async with trio.open_nursery() as readers:
-                        for source, target in (sides, sides[::-1]):
-                            to_writer, from_reader = trio.open_memory_channel[list[Piece]](
-                                limits.BATCHES_QUEUED
-                            )
-                            source.channel = to_writer
-                            writers.start_soon(self._write, source, target, from_reader)
-                            readers.start_soon(self._read, source, to_writer)
+            async with trio.open_nursery() as nursery:
+                for source, target in (sides, sides[::-1]):
+                    to_writer, from_reader = trio.open_memory_channel[list[Piece]](limits.BATCHES_QUEUED)
+                    source.channel = to_writer
+                    nursery.start_soon(self._write, source, target, from_reader)
+                    nursery.start_soon(self._read, source, target, to_writer)
         for source, target in (sides, sides[::-1]):
             if source.in_flight and self._outcome is Outcome.COMPLETE:
                 self._outcome = target.lost  # it did not take the tail in time
@@ -255,29 +258,27 @@ class Pairing:
             seconds=self.seconds,
         )
 
-    async def _read(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> None:
+    @contextmanager
+    def _reading(self) -> Iterator[trio.CancelScope]:
+        """Cancel the body as soon as nothing more is to be read."""
+        with trio.CancelScope() as scope:
+            if self._reads_no_more:
+                scope.cancel()
+            self._reads.add(scope)
+            try:
+                yield scope
+            finally:
+                self._reads.discard(scope)
+
+    async def _read(self, source: _Side, target: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> None:
         async with channel:
             try:
-                while True:
-                    batch = await source.link.receive_pieces()
-                    if not self._text_allowed and any(piece.is_text for piece in batch):
-                        self._end(source.misbehaved, source)
-                        return
-                    size = sum(len(piece.data) for piece in batch)
-                    if self._limits is not None and not await self._limits.spend(size):
-                        self._end(Outcome.QUOTA_USED)
-                        return
-                    source.sent += size
-                    source.in_flight += 1
-                    source.window.begin(sum(piece.weight for piece in batch))
-                    source.is_between_messages = False
-                    await channel.send(batch)
-                    source.is_between_messages = batch[-1].last
-                    del batch  # or it would be kept until the next one is here
-                    if self._limits is not None:
-                        source.is_limited = True
-                        await self._limits.pay(size)
-                        source.is_limited = False
+                more = True
+                while more:
+                    more = False
+                    with self._reading():
+                        more = await self._read_batches(source, channel)
+                    more = more and await self._splice(source, target, channel)
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:
@@ -288,19 +289,86 @@ class Pairing:
             except anyio.ClosedResourceError:
                 pass  # the other direction has come to its end, and closed this link
 
+    async def _read_batches(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> bool:
+        """Read until what comes next can be spliced; False at the end."""
+        while batch := await source.link.receive_pieces():
+            if not self._text_allowed and any(piece.is_text for piece in batch):
+                self._end(source.misbehaved, source)
+                return False
+            size = sum(len(piece.data) for piece in batch)
+            if not await self._spend(size):
+                return False
+            source.sent += size
+            source.in_flight += 1
+            source.window.begin(sum(piece.weight for piece in batch))
+            source.is_between_messages = False
+            await channel.send(batch)
+            source.is_between_messages = batch[-1].last
+            del batch  # or it would be kept until the next one is here
+            await self._pay(source, size)
+        await channel.send([])  # once the writer takes it, all that came before is delivered
+        return True
+
+    async def _splice(
+        self, source: _Side, target: _Side, channel: trio.MemorySendChannel[list[Piece]]
+    ) -> bool:
+        """Splice long messages until what comes next has to be read; False at the end."""
+        while size := await source.link.splice():
+            if self._reads_no_more or not await self._let_pass(source, channel, size):
+                return False
+            source.sent += size
+            source.in_flight += 1
+            source.window.begin(size)
+            source.is_between_messages = False
+            with self._delivering(source, target, size):
+                await self._deliver(source, target, partial(target.link.send_spliced, source.link))
+            source.is_between_messages = source.link.splice_ends_message
+            source.in_flight -= 1
+            source.window.end(size)
+            if self._limits is not None:
+                with self._reading():
+                    await self._pay(source, size)
+        return not self._reads_no_more
+
+    async def _let_pass(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]], size: int) -> bool:
+        """Wait until quotas allow spliced bytes and nothing is on its way before them; False at the end."""
+        if self._limits is None and not source.in_flight:
+            return True
+        is_allowed = False
+        with self._reading():
+            is_allowed = await self._spend(size)
+            while source.in_flight:  # a report of the relay's own
+                await channel.send([])
+        return is_allowed and not self._reads_no_more
+
+    async def _spend(self, size: int) -> bool:
+        """Take `size` bytes off the quotas; False, and the end, if one is used up."""
+        if self._limits is None or await self._limits.spend(size):
+            return True
+        self._end(Outcome.QUOTA_USED)
+        return False
+
+    async def _pay(self, source: _Side, size: int) -> None:
+        """Wait until `size` bytes that were passed on are within the rates."""
+        if self._limits is not None:
+            source.is_limited = True
+            await self._limits.pay(size)
+            source.is_limited = False
+
     async def _write(
         self, source: _Side, target: _Side, channel: trio.MemoryReceiveChannel[list[Piece]]
     ) -> None:
         async with channel:
             if target.greeting is not None:
-                await self._deliver(target, [Piece.whole(target.greeting)])
+                greeting = [Piece.whole(target.greeting)]
+                await self._deliver(source, target, partial(target.link.send_pieces, greeting))
             target.link.limit_sends(limits.PAIRED_SEND_TIMEOUT)
             async for batch in channel:
+                if not batch:
+                    continue
                 weight = sum(piece.weight for piece in batch)
                 with self._delivering(source, target, sum(len(piece.data) for piece in batch)):
-                    await self._deliver(target, batch)
-                if target.gone:
-                    source.link.drop_spliced()  # everything for this target is thrown away now, the spliced bytes, too
+                    await self._deliver(source, target, partial(target.link.send_pieces, batch))
                 source.in_flight -= 1
                 del batch
                 source.window.end(weight)
@@ -321,13 +389,14 @@ class Pairing:
             if sealed:
                 source.window.end(sealed)
 
-    async def _deliver(self, target: _Side, batch: list[Piece]) -> None:
+    async def _deliver(self, source: _Side, target: _Side, send: Callable[[], Awaitable[None]]) -> None:
         if target.gone:
             return  # the batch is lost, but its sender must go on until it meets our close frame
         try:
-            await target.link.send_pieces(batch)
+            await send()
         except LinkBroken as error:
             target.gone = True
+            source.link.drop_spliced()  # everything for this target is thrown away from now on
             if error.close_code not in POLITE and error.close_code not in _OUTCOMES:
                 self._end(target.lost, target, undelivered=True)
 
@@ -346,7 +415,11 @@ class Pairing:
         if outcome in _PROPER:
             self._writing.deadline = now + limits.TAIL_TIMEOUT
         else:
-            self._reading.cancel()
+            self._reads_no_more = True
+            for scope in self._reads:
+                scope.cancel()
+            for side in (self._sender, self._receiver):
+                side.link.stop_splicing()
             self._writing.deadline = min(self._writing.deadline, now + transport_limits.GOODBYE_TIMEOUT)
         if first:
             self._on_end()

@@ -25,7 +25,6 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.splice import SplicedBytes
 from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
@@ -100,13 +99,13 @@ class Piece(NamedTuple):
     """A message, or a part of one.
 
     Attributes:
-        data: its bytes; or spliced bytes, on a link that splices.
+        data: its bytes.
         last: whether the message ends with it.
         is_text: whether the message is text; its bytes are UTF-8, and a piece may end inside a character.
 
     """
 
-    data: bytes | SplicedBytes
+    data: bytes
     last: bool = True
     is_text: bool = False
 
@@ -243,10 +242,32 @@ class Decoder:
 
     @property
     def raw_ahead(self) -> int:
-        """Bytes of payload that come next and need no decoding: unmasked, of one frame of a binary message."""
+        """Bytes of payload that come next and need no decoding: unmasked, of the last frame of a binary message."""
         if self._left <= 0 or self._message or self._opcode >= Opcode.CLOSE or self._kind is Opcode.TEXT:
             return 0
-        return self._left if not self._masked or self._mask == NO_MASK else 0
+        return self._left if self._final and (not self._masked or self._mask == NO_MASK) else 0
+
+    @property
+    def header_ahead(self) -> int:
+        """Bytes of the header of a long frame, as they come in this direction."""
+        return LONGEST_HEADER if self._masked else LONGEST_HEADER - len(NO_MASK)
+
+    def begin_raw(self, head: bytes | bytearray) -> bool:
+        """Begin a frame by its header; False, and nothing is begun, unless it is a long binary message of one frame.
+
+        It must not be masked, in effect, and none of its payload may be in `head`.
+        """
+        if self._left >= 0 or self._head or len(head) != self.header_ahead:
+            return False
+        mask = 0x80 if self._masked else 0
+        if head[0] != (0x80 | Opcode.BINARY) or head[1] != mask | 127 or (mask and head[-4:] != NO_MASK):
+            return False
+        if int.from_bytes(head[2:10], "big") < limits.LONG_FRAME:
+            return False
+        try:
+            return self._begin(head, 0) > 0
+        except FrameError:
+            return False  # it is raised again when the header is fed
 
     def skip(self, size: int) -> bool:
         """Skip `size` raw bytes, which the caller handles; return whether they end their message."""
@@ -450,6 +471,11 @@ class Codec:
         self.decoder.frames = self._answers = 0
         return work
 
+    def put_back(self, data: bytes | bytearray) -> None:
+        """Have bytes that were read elsewhere decoded as if they had just come: `pop_rest` returns them."""
+        self._rest += data
+        self.kept += len(data)
+
     def pop_rest(self) -> bytes | bytearray:
         """Return what was not decoded yet; it has to be given to `receive_data` once more."""
         rest, self._rest = self._rest, b""
@@ -559,7 +585,20 @@ class Codec:
                 return encode(Opcode.CLOSE, payload, self._mask())
         raise NotOpen(f"{type(event).__name__} while {self._state}")
 
-    def encode(self, pieces: Iterable[Piece]) -> list[Buffer | SplicedBytes]:
+    def piece_header(self, size: int, *, last: bool) -> bytes:
+        """Return the header of a frame with a piece of a binary message, `size` bytes that a server sends as they are.
+
+        Raises:
+            NotOpen: the connection is closing.
+
+        """
+        if self._state is not ConnectionState.OPEN:
+            raise NotOpen(f"a message while {self._state}")
+        opcode = Opcode.CONTINUATION if self._is_inside else Opcode.BINARY
+        self._is_inside = not last
+        return header(opcode, size, None, last=last)
+
+    def encode(self, pieces: Iterable[Piece]) -> list[Buffer]:
         """Return buffers with frames for `pieces`. Pieces of one message must follow each other, over several calls.
 
         Raises:
@@ -568,15 +607,12 @@ class Codec:
         """
         if self._state is not ConnectionState.OPEN:
             raise NotOpen(f"a message while {self._state}")
-        buffers: list[Buffer | SplicedBytes] = []
+        buffers: list[Buffer] = []
         for data, last, is_text in pieces:
             opcode = Opcode.TEXT if is_text else Opcode.BINARY
             if self._is_inside:
                 opcode = Opcode.CONTINUATION
             self._is_inside = not last
-            if isinstance(data, SplicedBytes):
-                buffers += [header(opcode, data.size, None, last=last), data]
-                continue
             unmasked = self.is_client and not is_text and len(data) >= limits.UNMASKED
             buffers += frame_buffers(opcode, data, NO_MASK if unmasked else self._mask(), last=last)
         return buffers

@@ -27,16 +27,18 @@ from anyio.abc import ObjectStream
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import NotOpen, Piece
 from p2p_copy.transport.link_io import Reader
-from p2p_copy.transport.splice import SplicedBytes, SplicePipe
+from p2p_copy.transport.splicer import Splicer
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.websocket import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from p2p_copy.transport.codec import Codec
     from p2p_copy.transport.link_io import LinkStream, ReadWindow
     from p2p_copy.transport.pacer import Pacer
+    from p2p_copy.transport.splice import SplicePipe
+    from p2p_copy.transport.tcp import Buffer
 
 T = TypeVar("T")
 
@@ -169,11 +171,12 @@ class Link(ObjectStream[bytes | str]):
     def splicing(self, target: Link) -> Iterator[None]:
         """Splice what is received here and sent on over `target`, where that is possible.
 
-        It is possible between plain links, for payloads that need no decoding. Their pieces hold spliced bytes. When
-        the body ends, spliced bytes that were not sent yet are thrown away.
+        It is possible between plain links, for long messages that need no decoding. Whenever `receive_pieces` returns
+        nothing, such a message comes next: call `splice` until that returns 0. When the body ends, spliced bytes that
+        were not sent yet are thrown away.
         """
         if self.is_plain and target.is_plain:
-            self._reader.pipe = SplicePipe()
+            self._reader.splicer = Splicer(self._stream, self._codec, self._reader.pace)
         try:
             yield
         finally:
@@ -184,13 +187,30 @@ class Link(ObjectStream[bytes | str]):
 
         To be called now and then while the link splices.
         """
-        if self._reader.pipe is not None:
-            self._reader.pipe.release(idle=idle)
+        if self._reader.splicer is not None:
+            self._reader.splicer.pipe.release(idle=idle)
 
     def drop_spliced(self) -> None:
         """Throw away spliced bytes that were not sent yet, and splice no more."""
-        if self._reader.pipe is not None:
-            self._reader.pipe.close()
+        if self._reader.splicer is not None:
+            self._reader.splicer.close()
+
+    def stop_splicing(self) -> None:
+        """Have a call of `splice` that waits return, and splice no more; what was taken can still be sent."""
+        if self._reader.splicer is not None:
+            self._reader.splicer.withdraw()
+
+    async def splice(self) -> int:
+        """Take the next part of a long message, to be sent by `send_spliced` of the other link; return its bytes.
+
+        0 means that what comes next is to be received. Cancelling loses what was taken.
+        """
+        return 0 if self._reader.splicer is None else await self._reader.splicer.take()
+
+    @property
+    def splice_ends_message(self) -> bool:
+        """Whether the part that `splice` has taken is the last one of its message."""
+        return self._reader.splicer is not None and self._reader.splicer.ends_message
 
     async def receive(self) -> bytes | str:
         """Return the next message; wait only if there is none. Cancelling loses nothing.
@@ -203,7 +223,6 @@ class Link(ObjectStream[bytes | str]):
         """
         await self.wait_for_message()
         data, _, is_text = self._inbox.pop()
-        assert not isinstance(data, SplicedBytes), "only pieces are spliced"
         return data.decode() if is_text else data
 
     async def wait_for_message(self) -> None:
@@ -212,16 +231,14 @@ class Link(ObjectStream[bytes | str]):
             await self._wait_for_piece()
             if self.sets_aside is None or not self._inbox.first.is_text:
                 return
-            data = self._inbox.first.data
-            assert not isinstance(data, SplicedBytes), "only pieces are spliced"
-            text = data.decode()
+            text = self._inbox.first.data.decode()
             if not self.sets_aside(text):
                 return
             self._inbox.pop()
             self.aside = text
 
     async def receive_pieces(self) -> list[Piece]:
-        """Return all pieces that have come, at least one. In all other respects this is `receive`."""
+        """Return all pieces that have come; none only while `splicing`. In all other respects this is `receive`."""
         await self._wait_for_piece()
         return self._inbox.pop_all()
 
@@ -247,9 +264,19 @@ class Link(ObjectStream[bytes | str]):
 
     async def send_pieces(self, pieces: Iterable[Piece]) -> None:
         """Send messages, the last of which may go on in the next call. In all other respects this is `send`."""
+        await self._send(lambda: self._codec.encode(pieces))
+
+    async def send_spliced(self, source: Link) -> None:
+        """Send the part of a message that `source` has taken by `splice`. In all other respects this is `send`."""
+        splicer = source._reader.splicer
+        assert splicer is not None, "it has spliced"
+        pipe, last = splicer.pipe, splicer.ends_message
+        await self._send(lambda: [self._codec.piece_header(pipe.size, last=last), pipe])
+
+    async def _send(self, encode: Callable[[], Sequence[Buffer | SplicePipe]]) -> None:
         self._check()
         try:
-            await self._stream.send_buffers(self._codec.encode(pieces))
+            await self._stream.send_buffers(encode())
         except (trio.BrokenResourceError, trio.ClosedResourceError, NotOpen):
             self._check()
             raise self._lost() from None

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.tcp import TCPStream, gathering
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import TLSStream, drop_some
@@ -21,9 +20,10 @@ from p2p_copy.transport.tls import TLSStream, drop_some
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from p2p_copy.transport.codec import Codec
+    from p2p_copy.transport.codec import Codec, Piece
     from p2p_copy.transport.pacer import Pacer
-    from p2p_copy.transport.splice import SplicedBytes, SplicePipe
+    from p2p_copy.transport.splice import SplicePipe
+    from p2p_copy.transport.splicer import Splicer
     from p2p_copy.transport.tcp import Buffer
 
 
@@ -76,19 +76,48 @@ class LinkStream:
                 self.first += data[: self._remember - len(self.first)]
         return data
 
-    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> SplicedBytes | None:
+    def receive_now(self, most: int) -> bytes | None:
         """Receive as the stream below does, which must be plain."""
         assert isinstance(self.below, TCPStream)
-        spliced = await self.below.receive_spliced(pipe, most, least)
-        if spliced is not None:
+        data = self.below.receive_now(most)
+        if data:
             self.received_at = trio.current_time()
-        return spliced
+        return data
+
+    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> None:
+        """Receive as the stream below does, which must be plain."""
+        assert isinstance(self.below, TCPStream)
+        if await self.below.receive_spliced(pipe, most, least):
+            self.received_at = trio.current_time()
+
+    def splice_now(self, pipe: SplicePipe, most: int, least: int) -> int:
+        """Receive as the stream below does, which must be plain."""
+        assert isinstance(self.below, TCPStream)
+        taken = self.below.splice_now(pipe, most, least)
+        if taken:
+            self.received_at = trio.current_time()
+        return taken
+
+    async def put_off(self, seconds: float) -> None:
+        """Wait before the next read, or until the connection is reset.
+
+        A read would report the reset only after all bytes that came before it.
+
+        Raises:
+            BrokenResourceError: the connection was reset.
+
+        """
+        until = trio.current_time() + seconds
+        while (rest := until - trio.current_time()) > 0:
+            await trio.sleep(min(rest, limits.PACE_CHECK))
+            if self.below.silent_for() == math.inf:
+                raise trio.BrokenResourceError
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of `data`."""
         await self.send_buffers([data])
 
-    async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
+    async def send_buffers(self, buffers: Sequence[Buffer | SplicePipe]) -> None:
         """Send as the stream below does, after the sends that began before. Only a plain one sends spliced bytes."""
         try:
             self._sends.acquire_nowait()
@@ -181,7 +210,7 @@ class Inbox:
         self._pieces: deque[Piece] = deque()
         self._receivers = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
-        self._has_ended = self._is_unwanted = False
+        self._has_ended = self._is_unwanted = self._is_called = False
         self.weight = 0
         self.listening_since = math.inf
 
@@ -192,6 +221,11 @@ class Inbox:
             self.weight += piece.weight
             if self._receivers:
                 self._receivers.unpark_all()
+
+    def call(self) -> None:
+        """Wake the receiver, or the next one, without a piece."""
+        self._is_called = True
+        self._receivers.unpark_all()
 
     def end(self) -> None:
         """Wake all receivers: nothing more will come."""
@@ -209,15 +243,15 @@ class Inbox:
             await self._readers.park()
 
     async def wait_for_piece(self) -> bool:
-        """Wait until there is a piece; return False if there is none and there will be none."""
+        """Wait until there is a piece, or a call; return False if there is none and there will be none."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._pieces and not self._has_ended:
+        while not self._pieces and not self._is_called and not self._has_ended:
             self.listening_since = trio.current_time()
             try:
                 await self._receivers.park()
             finally:
                 self.listening_since = math.inf
-        return bool(self._pieces)
+        return bool(self._pieces) or self._is_called
 
     @property
     def first(self) -> Piece:
@@ -233,7 +267,8 @@ class Inbox:
         return piece
 
     def pop_all(self) -> list[Piece]:
-        """Take all pieces."""
+        """Take all pieces, and a call."""
+        self._is_called = False
         pieces = list(self._pieces)
         self._pieces.clear()
         self.weight = 0
@@ -248,7 +283,7 @@ class Reader:
 
     Attributes:
         inbox: where messages go.
-        pipe: carries spliced bytes; None if nothing is to be spliced.
+        splicer: moves long messages past the inbox; None if nothing is to be spliced.
 
     """
 
@@ -258,9 +293,9 @@ class Reader:
         self._codec = codec
         self.inbox = Inbox()
         codec.put = self.inbox.put
-        self._pace = pace
+        self.pace = pace
         self._window: ReadWindow | None = None
-        self.pipe: SplicePipe | None = None
+        self.splicer: Splicer | None = None
 
     async def next_bytes(self) -> bytes | bytearray:
         """Return the next bytes for the codec, none at the end. The caller has answered everything before them.
@@ -268,18 +303,18 @@ class Reader:
         First this waits until all pieces were received from the link, and until window and pace allow a read.
         """
         self.put_rest()
-        while True:
-            await self.inbox.wait_empty()
-            if rest := self._codec.pop_rest():
-                break
-            if self._window is not None:
-                await self._window.room()
-            if self.pipe is None or not await self._splice(self.pipe):
-                break
-        if self._pace is not None:
-            seconds = self._pace(self._codec.pop_work(self._stream.pop_work()))
+        await self.inbox.wait_empty()
+        rest = self._codec.pop_rest()
+        if not rest and self._window is not None:
+            await self._window.room()
+        if not rest and self.splicer is not None and self.splicer.is_worth_it:
+            self.inbox.call()
+            await self.splicer.take_turn()
+            rest = self._codec.pop_rest()
+        if self.pace is not None:
+            seconds = self.pace(self._codec.pop_work(self._stream.pop_work()))
             if seconds > 0:
-                await self._put_off(seconds)
+                await self._stream.put_off(seconds)
         if rest:
             await trio.lowlevel.checkpoint()  # so that other tasks have their turn
             return rest
@@ -293,28 +328,6 @@ class Reader:
         if self._codec.closed is not None:
             self.inbox.end()
 
-    async def _splice(self, pipe: SplicePipe) -> bool:
-        """Receive spliced bytes if that is possible and worth it; return whether any came."""
-        size = min(self._codec.decoder.raw_ahead, limits.PIPE_SIZE)
-        if pipe.stopped or size < limits.RELAY_PIECE:
-            return False
-        spliced = await self._stream.receive_spliced(pipe, size, limits.RELAY_PIECE)
-        if spliced is None:
-            return False
-        self.inbox.put(Piece(spliced, self._codec.decoder.skip(spliced.size)))
-        return True
-
-    async def _put_off(self, seconds: float) -> None:
-        """Wait before the next read, or until the connection is reset.
-
-        A read would report the reset only after all bytes that came before it.
-        """
-        until = trio.current_time() + seconds
-        while (rest := until - trio.current_time()) > 0:
-            await trio.sleep(min(rest, limits.PACE_CHECK))
-            if self._stream.below.silent_for() == math.inf:
-                raise trio.BrokenResourceError
-
     def limit(self, window: ReadWindow) -> None:
         """Let `window` decide from now on when a read may begin, and how much it may bring."""
         self._window = window
@@ -326,19 +339,18 @@ class Reader:
         self._stream.receive_pacer = None
         if self._window is not None:
             self._window.lift()
-        if self.pipe is not None:
-            self.pipe.stop()
+        if self.splicer is not None:
+            self.splicer.withdraw()
 
     @property
     def under_way(self) -> int:
         """Bytes of a message that have come and cannot be received before its rest."""
-        return self._codec.decoder.here + (self.pipe.size if self.pipe is not None else 0)
+        return self._codec.decoder.here + (self.splicer.pipe.size if self.splicer is not None else 0)
 
     @property
     def listening_since(self) -> float:
         """Trio's time since when a read has been possible; infinite while this side holds it back."""
+        if self.splicer is not None and self.splicer.has_turn:
+            return self.splicer.listening_since
         since = self.inbox.listening_since
-        for each in (self.pipe, self._window):
-            if each is not None:
-                since = max(since, each.listening_since)
-        return since
+        return since if self._window is None else max(since, self._window.listening_since)

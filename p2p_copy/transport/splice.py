@@ -2,23 +2,18 @@
 
 A relay that has nothing to unmask, encrypt or decrypt need not see what it passes on. Linux moves the pages of a
 socket's queue into a pipe and from there into another socket's queue (splice(2)), for a fraction of what it costs to
-copy them in and out. `SplicedBytes` stand for bytes in the pipe: in a piece of a message, and among the buffers of a
-send.
+copy them in and out.
 
-Only three places know more of this than the length of spliced bytes: a link, which splices where `Link.splicing` allows
-it, and a TCP stream, which receives and sends them.
+A `SplicePipe` is that pipe. A TCP stream fills and empties it, and `splicer` says with what.
 """
 
 from __future__ import annotations
 
 import errno
-import math
 import os
 import socket
 import sys
 from typing import ClassVar, Final
-
-import trio
 
 from p2p_copy.transport import limits
 
@@ -37,36 +32,8 @@ _USELESS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 """Errors of a system that cannot splice sockets, or forbids it."""
 
 
-class SplicedBytes:
-    """Bytes in a pipe: those that come out of it next.
-
-    Attributes:
-        size: how many are still in the pipe.
-
-    """
-
-    __slots__ = ("_pipe", "size")
-
-    def __init__(self, pipe: SplicePipe, size: int) -> None:
-        self._pipe = pipe
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def move_to(self, target: socket.socket) -> None:
-        """Move as many of these bytes to `target` as it accepts now.
-
-        Raises:
-            BlockingIOError: it accepts none now.
-            OSError: its connection is broken.
-
-        """
-        self.size -= self._pipe.drain_to(target, self.size)
-
-
 class SplicePipe:
-    """The way of spliced bytes from one link to another, for one `SplicedBytes` at a time.
+    """The way of spliced bytes from one socket to another.
 
     It uses two descriptors and memory of the kernel from the first bytes on, until `release`. If the system has none,
     or `limits.MAX_PIPES` are open, it stops until the next `release`: bytes must be copied meanwhile.
@@ -74,8 +41,6 @@ class SplicePipe:
     Attributes:
         stopped: it accepts no more bytes, for now or for ever; those in it can still be sent.
         size: bytes in it.
-        listening_since: Trio's time when it was last filled, or was empty again; infinite while a read waits until it
-            is empty.
 
     """
 
@@ -85,19 +50,10 @@ class SplicePipe:
         self.stopped = not CAN_SPLICE
         self._refused = False  # stopped because there was no pipe to be had
         self.size = 0
-        self.listening_since = 0.0
         self._ends: tuple[int, int] | None = None  # to read from and to write to, while there is a pipe
-        self._empty = trio.lowlevel.ParkingLot()
 
-    async def wait_empty(self) -> None:
-        """Wait until all that is in it was sent, or until it is stopped."""
-        if self.size and not self.stopped:
-            self.listening_since = math.inf
-            try:
-                while self.size and not self.stopped:
-                    await self._empty.park()
-            finally:
-                self.listening_since = trio.current_time()
+    def __len__(self) -> int:
+        return self.size
 
     def fill_from(self, source: socket.socket, most: int) -> int:
         """Take bytes from `source`; return how many: none at its end, and none if this pipe is stopped, then or now.
@@ -119,24 +75,19 @@ class SplicePipe:
             self.stop()
             return 0
         self.size += taken
-        self.listening_since = trio.current_time()
         return taken
 
-    def drain_to(self, target: socket.socket, most: int) -> int:
-        """Move bytes to `target`; return how many it took.
+    def drain_to(self, target: socket.socket) -> None:
+        """Move as many bytes to `target` as it accepts now.
 
         Raises:
-            BlockingIOError: the target accepts none now.
-            OSError: the target's connection is broken, or the pipe is closed.
+            BlockingIOError: it accepts none now.
+            OSError: its connection is broken, or the pipe is closed.
 
         """
         if sys.platform != "linux" or self._ends is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        given = os.splice(self._ends[0], target.fileno(), most, flags=os.SPLICE_F_NONBLOCK)
-        self.size -= given
-        if not self.size:
-            self._empty.unpark_all()
-        return given
+        self.size -= os.splice(self._ends[0], target.fileno(), self.size, flags=os.SPLICE_F_NONBLOCK)
 
     def release(self, *, idle: bool) -> None:
         """Give the pipe back if it is idle and empty; and allow another try if there was none to be had."""
@@ -149,7 +100,6 @@ class SplicePipe:
         """Take no more. May be called again."""
         self._refused = False
         self.stopped = True
-        self._empty.unpark_all()
 
     def close(self) -> None:
         """Stop, and throw away what is in it. May be called again."""

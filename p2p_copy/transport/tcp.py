@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.splice import MORE_FOLLOWS, SplicedBytes, SplicePipe
+from p2p_copy.transport.splice import MORE_FOLLOWS, SplicePipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -217,46 +217,66 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         """
         return await self._received(at_most(max_bytes))
 
-    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> SplicedBytes | None:
-        """Receive into `pipe` once it is empty: up to `most` bytes and at least `least` of them.
+    def receive_now(self, most: int) -> bytes | None:
+        """Receive what is there; None if nothing is, or if the next read is not due. Otherwise as `receive_some`."""
+        if self._not_before:
+            return None
+        data = self._receive(min(most, self.most), 0)
+        if data and self.pace is not None:
+            self._apply_pace(self.pace(len(data)))
+        return data
 
-        Fewer bytes come if the connection ends, or if the pipe is full, which many small packets do early. None means
-        that nothing can be spliced: the pipe is stopped, the connection has ended, or the next bytes need a plain read
+    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> int:
+        """Receive up to `most` bytes into `pipe`, and at least `least`; return how many.
+
+        Fewer bytes come if the connection ends, or if the pipe is full, which many small packets do early. None come
+        if nothing can be spliced: the pipe is stopped, the connection has ended, or the next bytes need a plain read
         (the kernel splices nothing across an urgent byte, although the socket is readable).
 
         Raises:
             BrokenResourceError, ClosedResourceError: as when receiving bytes.
 
         """
-        await pipe.wait_empty()
         await trio.lowlevel.checkpoint_if_cancelled()
         size = 0
         is_ready = False
         while size < least:
             if self._not_before:
                 await self._put_off()
-            try:
-                allowed = most if self._allow is None else max(least, self._allow(most))
-                taken = pipe.fill_from(self.socket, allowed - size)
-            except BlockingIOError:
-                if self._allow is not None:
-                    self._allow(0)
+            taken = self._splice(pipe, most - size, least - size)
+            if taken is None:
                 if is_ready:
-                    if not size and self.on_urgent is not None:
+                    if not pipe.size and self.on_urgent is not None:
                         self.on_urgent()
                     break
                 await trio.lowlevel.wait_readable(self.socket)
                 is_ready = True
                 continue
-            except OSError as error:
-                raise self._end(error) from error
             if not taken:
                 break
             size += taken
             is_ready = False
-            if self.pace is not None:
-                self._apply_pace(self.pace(taken))
-        return SplicedBytes(pipe, size) if size else None
+        return size
+
+    def splice_now(self, pipe: SplicePipe, most: int, least: int) -> int:
+        """Receive into `pipe` what is there, or nothing if the next read is not due. Otherwise as `receive_spliced`."""
+        return 0 if self._not_before else self._splice(pipe, most, least) or 0
+
+    def _splice(self, pipe: SplicePipe, most: int, least: int) -> int | None:
+        """Receive into `pipe` what is there; None if nothing is, 0 if nothing can be."""
+        try:
+            taken = pipe.fill_from(
+                self.socket, most if self._allow is None else max(least, self._allow(most))
+            )
+        except BlockingIOError:
+            if self._allow is not None:
+                self._allow(0)
+            return None
+        except OSError as error:
+            raise self._end(error) from error
+        if taken and self.pace is not None:
+            self._apply_pace(self.pace(taken))
+        return taken
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -295,8 +315,8 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         except OSError as error:
             raise self._end(error) from error
 
-    async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
-        """Send all bytes of all buffers, in order. Only the last one may be spliced bytes.
+    async def send_buffers(self, buffers: Sequence[Buffer | SplicePipe]) -> None:
+        """Send all bytes of all buffers, in order. Only the last one may be a pipe.
 
         After a cancelled send it is unknown how many are out.
 
@@ -323,21 +343,21 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         finally:
             self._sending = False
 
-    def send_now(self, buffers: Sequence[Buffer | SplicedBytes]) -> Sequence[Buffer | SplicedBytes]:
+    def send_now(self, buffers: Sequence[Buffer | SplicePipe]) -> Sequence[Buffer | SplicePipe]:
         """Send what the socket takes now; return the rest. In all other respects this is `send_buffers`."""
-        spliced = buffers[-1]
-        if not isinstance(spliced, SplicedBytes):
+        pipe = buffers[-1]
+        if not isinstance(pipe, SplicePipe):
             return self._send_bytes(cast("Sequence[Buffer]", buffers))
         head = cast("Sequence[Buffer]", buffers[:-1])
         if head and (rest := self._send_bytes(head, MORE_FOLLOWS)):
-            return [*rest, spliced]
+            return [*rest, pipe]
         try:
-            spliced.move_to(self.socket)
+            pipe.drain_to(self.socket)
         except BlockingIOError:
             pass
         except OSError as error:
             raise self._end(error) from error
-        return [spliced] if spliced.size else ()
+        return [pipe] if pipe.size else ()
 
     def _send_bytes(self, buffers: Sequence[Buffer], flags: int = 0) -> Sequence[Buffer]:
         if len(buffers) > (1 if sys.platform == "win32" else _MOST_BUFFERS):

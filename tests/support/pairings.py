@@ -25,6 +25,7 @@ from tests.support.websocket import RawClient
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from p2p_copy.relay.access.rates import Limits
 
 PAIRED = rendezvous.encode(Paired())
 
@@ -117,6 +118,7 @@ async def raw_clients(
     streams: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]] = lockstep_stream_pair,
     made: Callable[[Pairing], None] = lambda pairing: None,
     reports: tuple[bool, bool] = (False, False),
+    pairing_limits: Limits | None = None,
 ) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
     """Yield a sender and a receiver, paired, over streams that hold no byte in between unless told otherwise."""
     sender_stream, at_sender_stream = streams()
@@ -129,7 +131,14 @@ async def raw_clients(
             accept(at_sender_stream, max_message=BIG, piece=transport_limits.RELAY_PIECE) as (_, at_sender),
             accept(at_receiver_stream, max_message=BIG) as (_, at_receiver),
         ):
-            pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None, reports=reports)
+            pairing = Pairing(
+                at_sender,
+                at_receiver,
+                legacy=False,
+                on_end=lambda: None,
+                reports=reports,
+                pairing_limits=pairing_limits,
+            )
             made(pairing)
             usage.append(await pairing.run())
 

@@ -14,7 +14,7 @@ import trio.lowlevel
 import trio.testing
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.splice import CAN_SPLICE, SplicedBytes, SplicePipe
+from p2p_copy.transport.splice import CAN_SPLICE, SplicePipe
 from tests.support.links import tcp_pair
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ async def received(stream: TCPStream, size: int) -> bytes:
     return data
 
 
-async def spliced_from(source: TCPStream, pipe: SplicePipe, most: int, least: int = LEAST) -> SplicedBytes:
-    spliced = await source.receive_spliced(pipe, most, least)
-    assert spliced is not None
-    return spliced
+async def spliced_from(source: TCPStream, pipe: SplicePipe, most: int, least: int = LEAST) -> int:
+    size = await source.receive_spliced(pipe, most, least)
+    assert 0 < size == len(pipe)
+    return size
 
 
 async def test_spliced_bytes_arrive_in_order_behind_the_buffers_before_them(pipe: SplicePipe) -> None:
@@ -55,11 +55,9 @@ async def test_spliced_bytes_arrive_in_order_behind_the_buffers_before_them(pipe
     async def pass_by() -> None:
         left = len(data)
         while left:
-            spliced = await spliced_from(source, pipe, min(left, limits.PIPE_SIZE), min(left, LEAST))
-            left -= len(spliced)
-            assert pipe.size == len(spliced)
-            await target.send_buffers([b"<", memoryview(b">"), spliced])
-            assert len(spliced) == pipe.size == 0
+            left -= await spliced_from(source, pipe, min(left, limits.PIPE_SIZE), min(left, LEAST))
+            await target.send_buffers([b"<", memoryview(b">"), pipe])
+            assert pipe.size == 0
         await target.send_eof()
 
     with trio.fail_after(20):
@@ -73,24 +71,21 @@ async def test_spliced_bytes_arrive_in_order_behind_the_buffers_before_them(pipe
     assert b"".join(pieces) == data.replace(b"<>", b"")
 
 
-async def test_a_pipe_takes_no_more_before_its_bytes_are_sent(pipe: SplicePipe) -> None:
+async def test_no_more_is_taken_than_asked_for(pipe: SplicePipe) -> None:
     ours, source = await tcp_pair()
     target, theirs = await tcp_pair()
-    async with ours, source, target, theirs, trio.open_nursery() as nursery:
+    async with ours, source, target, theirs:
         await ours.send_all(bytes(2 * LEAST))
-        first = await spliced_from(source, pipe, LEAST)
-        nursery.start_soon(spliced_from, source, pipe, LEAST)
-        await trio.testing.wait_all_tasks_blocked()
-        assert pipe.size == LEAST
-        await target.send_buffers([first])
+        assert await spliced_from(source, pipe, LEAST) == LEAST
+        await target.send_buffers([pipe])
         assert await received(theirs, LEAST) == bytes(LEAST)
-    assert pipe.size == LEAST, "the second one"
+        assert await spliced_from(source, pipe, LEAST) == LEAST, "the second one"
 
 
 async def test_fewer_bytes_than_asked_for_come_only_at_the_end(pipe: SplicePipe) -> None:
     ours, source = await tcp_pair()
     async with ours, source:
-        several: list[SplicedBytes] = []
+        several: list[int] = []
 
         async def receive() -> None:
             several.append(await spliced_from(source, pipe, limits.PIPE_SIZE))
@@ -102,13 +97,13 @@ async def test_fewer_bytes_than_asked_for_come_only_at_the_end(pipe: SplicePipe)
                 await trio.testing.wait_all_tasks_blocked()
                 assert not several
             await ours.send_all(b"12")
-        assert several[0].size == LEAST
+        assert several == [LEAST]
         pipe.size = 0  # as if it were out
         await ours.send_all(b"tail")
         await ours.send_eof()
-        assert len(await spliced_from(source, pipe, limits.PIPE_SIZE)) == 4
+        assert await spliced_from(source, pipe, limits.PIPE_SIZE) == 4
         pipe.size = 0
-        assert await source.receive_spliced(pipe, limits.PIPE_SIZE, LEAST) is None
+        assert await source.receive_spliced(pipe, limits.PIPE_SIZE, LEAST) == 0
         assert await source.receive_some() == b""
         assert not pipe.stopped
 
@@ -130,7 +125,7 @@ async def test_small_packets_fill_a_pipe_early_and_are_passed_on(
     with closing(SplicePipe()) as another, trio.fail_after(10):
         async with ours_stream, source_stream:
             await ours_stream.send_all(bytes(LEAST))
-            assert 0 < len(await spliced_from(source_stream, another, LEAST)) < LEAST
+            assert 0 < await spliced_from(source_stream, another, LEAST) < LEAST
 
 
 async def test_a_stopped_pipe_takes_no_more_and_sends_what_it_has(pipe: SplicePipe) -> None:
@@ -138,35 +133,30 @@ async def test_a_stopped_pipe_takes_no_more_and_sends_what_it_has(pipe: SplicePi
     target, theirs = await tcp_pair()
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST) + b"later")
-        spliced = await spliced_from(source, pipe, LEAST)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pipe.wait_empty)
-            await trio.testing.wait_all_tasks_blocked()
-            pipe.stop()
-        assert await source.receive_spliced(pipe, LEAST, LEAST) is None
+        await spliced_from(source, pipe, LEAST)
+        pipe.stop()
+        assert await source.receive_spliced(pipe, LEAST, LEAST) == 0
+        assert source.splice_now(pipe, LEAST, LEAST) == 0
         assert await source.receive_some() == b"later"
-        await target.send_buffers([spliced])
+        await target.send_buffers([pipe])
         assert await received(theirs, LEAST) == bytes(LEAST)
 
 
-async def test_closing_throws_away_the_bytes_and_ends_waits(pipe: SplicePipe) -> None:
+async def test_closing_throws_away_the_bytes_and_the_pipe(pipe: SplicePipe) -> None:
     ours, source = await tcp_pair()
     target, theirs = await tcp_pair()
     before = len(os.listdir("/proc/self/fd"))
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST))
-        spliced = await spliced_from(source, pipe, LEAST)
+        await spliced_from(source, pipe, LEAST)
         assert len(os.listdir("/proc/self/fd")) == before + 2
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pipe.wait_empty)
-            await trio.testing.wait_all_tasks_blocked()
-            pipe.close()
+        pipe.close()
         pipe.close()
         assert len(os.listdir("/proc/self/fd")) == before
         with pytest.raises(trio.BrokenResourceError):
-            await target.send_buffers([b"x", spliced])
+            await target.send_buffers([b"x", pipe])
         await ours.send_all(b"later")
-        assert await source.receive_spliced(pipe, LEAST, LEAST) is None
+        assert await source.receive_spliced(pipe, LEAST, LEAST) == 0
         assert await source.receive_some() == b"later"
 
 
@@ -175,10 +165,10 @@ async def test_bytes_are_returned_although_the_pipe_closes_before_they_are_enoug
 ) -> None:
     ours, source = await tcp_pair()
     async with ours, source:
-        several: list[SplicedBytes] = []
+        several: list[int] = []
 
         async def receive() -> None:
-            several.append(await spliced_from(source, pipe, LEAST))
+            several.append(await source.receive_spliced(pipe, LEAST, LEAST))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
@@ -186,7 +176,7 @@ async def test_bytes_are_returned_although_the_pipe_closes_before_they_are_enoug
             await trio.testing.wait_all_tasks_blocked()
             pipe.close()
             await ours.send_all(b"more")
-        assert [len(spliced) for spliced in several] == [4]
+        assert several == [4]
         assert await source.receive_some() == b"more"
 
 
@@ -202,7 +192,7 @@ async def test_nothing_is_lost_where_there_is_no_pipe_to_be_had(
     ours, source = await tcp_pair()
     async with ours, source:
         await ours.send_all(b"all of it")
-        assert await source.receive_spliced(pipe, LEAST, LEAST) is None
+        assert await source.receive_spliced(pipe, LEAST, LEAST) == 0
         assert pipe.stopped
         assert await source.receive_some() == b"all of it"
     pipe.close()
@@ -217,14 +207,14 @@ async def test_the_number_of_pipes_is_bounded(pipe: SplicePipe, monkeypatch: pyt
         await spliced_from(source, pipe, LEAST)
         await ours.send_all(bytes(LEAST))
         with closing(SplicePipe()) as another:
-            assert await source.receive_spliced(another, LEAST, LEAST) is None
+            assert await source.receive_spliced(another, LEAST, LEAST) == 0
             assert another.stopped
             another.release(idle=False)
-            assert await source.receive_spliced(another, LEAST, LEAST) is None, "there is none yet"
+            assert await source.receive_spliced(another, LEAST, LEAST) == 0, "there is none yet"
             pipe.close()
-            assert await source.receive_spliced(another, LEAST, LEAST) is None, "it was not told to try again"
+            assert await source.receive_spliced(another, LEAST, LEAST) == 0, "it was not told to try again"
             another.release(idle=False)
-            assert len(await spliced_from(source, another, LEAST)) == LEAST
+            assert await spliced_from(source, another, LEAST) == LEAST
 
 
 async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(pipe: SplicePipe) -> None:
@@ -234,13 +224,13 @@ async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on
             await ours.send_all(b"abc")
             ours.socket.send(b"d", socket.MSG_OOB)
             await ours.send_all(b"e")
-            assert len(await spliced_from(source, pipe, LEAST)) == 3
+            assert await spliced_from(source, pipe, LEAST) == 3
             pipe.size = 0  # as if it were out
-            assert await source.receive_spliced(pipe, LEAST, LEAST) is None
+            assert await source.receive_spliced(pipe, LEAST, LEAST) == 0
             assert not pipe.stopped
             assert await source.receive_some() == b"de"
             await ours.send_all(bytes(LEAST))
-            assert len(await spliced_from(source, pipe, LEAST)) == LEAST
+            assert await spliced_from(source, pipe, LEAST) == LEAST
 
 
 async def test_the_pace_lets_single_bytes_gather(pipe: SplicePipe) -> None:
@@ -261,8 +251,21 @@ async def test_the_pace_lets_single_bytes_gather(pipe: SplicePipe) -> None:
 
         nursery.start_soon(drip)
         with trio.fail_after(10):
-            assert len(await spliced_from(source, pipe, LEAST, 100)) == 100
+            assert await spliced_from(source, pipe, LEAST, 100) == 100
     assert len(paces) < 50
+
+
+async def test_nothing_is_taken_at_once_before_the_pace_allows_it(pipe: SplicePipe) -> None:
+    ours, source = await tcp_pair()
+    async with ours, source:
+        source.pace = lambda size: 0.05 if size == 1 else 0.0
+        await ours.send_all(b"1" + bytes(LEAST))
+        with trio.fail_after(10):
+            while source.receive_now(1) is None:
+                await trio.lowlevel.wait_readable(source.socket)
+        assert source.receive_now(1) is None
+        assert source.splice_now(pipe, LEAST, LEAST) == 0
+        assert await source.receive_spliced(pipe, LEAST, LEAST) == LEAST
 
 
 async def test_an_idle_link_gives_its_pipe_back(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,15 +275,17 @@ async def test_an_idle_link_gives_its_pipe_back(pipe: SplicePipe, monkeypatch: p
     with closing(SplicePipe()) as another:
         async with ours, source, target, theirs:
             await ours.send_all(bytes(3 * LEAST))
-            spliced = await spliced_from(source, pipe, LEAST)
+            await spliced_from(source, pipe, LEAST)
             pipe.release(idle=True)
-            assert await source.receive_spliced(another, LEAST, LEAST) is None, "something is in the pipe"
-            await target.send_buffers([spliced])
+            assert await source.receive_spliced(another, LEAST, LEAST) == 0, "something is in the pipe"
+            await target.send_buffers([pipe])
             pipe.release(idle=True)
             another.release(idle=False)
-            await target.send_buffers([await spliced_from(source, another, LEAST)])
+            await spliced_from(source, another, LEAST)
+            await target.send_buffers([another])
             another.release(idle=True)
-            await target.send_buffers([await spliced_from(source, pipe, LEAST)])
+            await spliced_from(source, pipe, LEAST)
+            await target.send_buffers([pipe])
             assert await received(theirs, 3 * LEAST) == bytes(3 * LEAST)
 
 
@@ -289,14 +294,14 @@ async def test_a_broken_connection_breaks_receiving_and_sending(pipe: SplicePipe
     target, theirs = await tcp_pair()
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST))
-        spliced = await spliced_from(source, pipe, LEAST)
+        await spliced_from(source, pipe, LEAST)
         for stream in (theirs, ours):
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             await stream.aclose()
         with suppress(trio.BrokenResourceError), trio.fail_after(10):
-            while not spliced.size:  # never: the loop is for the reset that has not come yet
+            while not pipe.size:  # never: the loop is for the reset that has not come yet
                 await trio.lowlevel.checkpoint()
-            await target.send_buffers([spliced])
+            await target.send_buffers([pipe])
             raise AssertionError("sent to nobody")
         pipe.size = 0
         with pytest.raises(trio.BrokenResourceError):

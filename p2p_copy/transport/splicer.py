@@ -1,0 +1,163 @@
+"""The relay's express way: long messages that need no decoding move one after the other inside the kernel.
+
+Each part of a message takes one call of `Splicer.take` and one send. It passes neither inbox nor channel, and no other
+task has to run for it. The link's own reader hands its turn over to the splicer when the payload of such a message
+comes next, and has it back when something else does. `Link.splice` and `Link.send_spliced` are all that is seen of this
+above `transport`.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from p2p_copy.transport import limits
+from p2p_copy.transport.splice import SplicePipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from p2p_copy.transport.codec import Codec
+
+
+class PlainStream(Protocol):
+    """A stream below a link without TLS; see `link_io.LinkStream`."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Wait until something has come, and receive it."""
+
+    def receive_now(self, most: int) -> bytes | None:
+        """Receive what is there, or None."""
+
+    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> None:
+        """Receive into `pipe`, and wait until it has `least` bytes more."""
+
+    def splice_now(self, pipe: SplicePipe, most: int, least: int) -> int:
+        """Receive into `pipe` what is there; return how many bytes."""
+
+    async def put_off(self, seconds: float) -> None:
+        """Wait before the next read, or until the connection is reset."""
+
+
+class Splicer:
+    """Takes the long messages of a link into a pipe, part by part, while it has the reader's turn.
+
+    It knows the stream and the codec, and not the link: a cycle would leave each link to the garbage collector.
+
+    Attributes:
+        pipe: where the bytes are.
+        ends_message: whether the part in the pipe is the last one of its message.
+        has_turn: whether this reads from the stream, in place of the reader.
+        listening_since: Trio's time since when a read has been possible; infinite while there is none.
+
+    """
+
+    def __init__(self, stream: PlainStream, codec: Codec, pace: Callable[[int], float] | None) -> None:
+        """Prepare to splice what comes over `stream`, a plain one; `pace` is that of `endpoints.accept`."""
+        self.pipe = SplicePipe()
+        self.ends_message = False
+        self.listening_since = math.inf
+        self._stream = stream
+        self._codec = codec
+        self._pace = pace
+        self.has_turn = False
+        self._reader = trio.lowlevel.ParkingLot()
+        self._wait: trio.CancelScope | None = None
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether what comes next can be spliced, and is long enough for that."""
+        return not self.pipe.stopped and self._codec.decoder.raw_ahead >= limits.RELAY_PIECE
+
+    async def take_turn(self) -> None:
+        """Let `take` read from now on; wait until what comes next is for the reader again, which calls this."""
+        self.has_turn = True
+        try:
+            while self.has_turn:
+                await self._reader.park()
+        finally:
+            self.has_turn = False
+
+    async def take(self) -> int:
+        """Take the next part of a message into the pipe, which must be empty; return how many bytes it has.
+
+        None are taken if it is not this splicer's turn, or not any more: because something else comes next, there is no
+        pipe to be had, or the connection has ended. A part has at least `limits.RELAY_PIECE` bytes, or its frame's last
+        ones, or all that came before the end. Cancelling loses what was taken.
+        """
+        if not self.has_turn:
+            await trio.lowlevel.checkpoint()
+            return 0
+        self.listening_since = trio.current_time()
+        try:
+            await self._fill()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the reader will meet it, too
+        except BaseException:
+            self._give_turn_back()
+            raise
+        finally:
+            self.listening_since = math.inf
+        if not self.pipe.size:
+            self._give_turn_back()
+        return self.pipe.size
+
+    async def _fill(self) -> None:
+        decoder = self._codec.decoder
+        if not decoder.raw_ahead and not await self._begin_message():
+            return
+        most = min(decoder.raw_ahead, limits.PIPE_SIZE)
+        least = min(most, limits.RELAY_PIECE)
+        try:
+            if (taken := self._stream.splice_now(self.pipe, most, least)) < least:
+                with self._waiting():
+                    await self._stream.receive_spliced(self.pipe, most - taken, least - taken)
+        finally:
+            self.ends_message = decoder.skip(self.pipe.size)
+
+    async def _begin_message(self) -> bool:
+        """Read the header of the next frame; False if it is one for the reader, which finds it in the codec."""
+        size = self._codec.decoder.header_ahead
+        head: bytes | bytearray | None = self._stream.receive_now(size)
+        if head is None:
+            with self._waiting():
+                head = await self._stream.receive_some(size)
+        if head is None:
+            return False
+        if not self._codec.decoder.begin_raw(head):
+            self._codec.put_back(head)
+            return False
+        if self._pace is not None:
+            seconds = self._pace(self._codec.pop_work(0))
+            if seconds > 0:
+                await self._stream.put_off(seconds)
+        return True
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Cancel the body when this is withdrawn."""
+        with trio.CancelScope() as self._wait:
+            try:
+                yield
+            finally:
+                self._wait = None
+
+    def withdraw(self) -> None:
+        """Stop, and give the reader its turn back."""
+        self.pipe.stop()
+        if self._wait is None:
+            self._give_turn_back()
+        else:
+            self._wait.cancel()
+
+    def close(self) -> None:
+        """Stop, and throw away what is in the pipe."""
+        self.withdraw()
+        self.pipe.close()
+
+    def _give_turn_back(self) -> None:
+        self.has_turn = False
+        self._reader.unpark_all()
