@@ -87,6 +87,8 @@ _NAME_SURROGATE: Final = 0x2000_0000
 
 def is_symlink(status: os.stat_result) -> bool:
     """Return whether this is a symlink, or a junction on Windows."""
+    if sys.platform != "win32":
+        return stat.S_ISLNK(status.st_mode)
     return stat.S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE)
 
 

@@ -238,7 +238,8 @@ class Manifest:
             raise PeerMisbehaved(
                 f"The other side names more than {limits.MAX_OPEN_NAMES} things in a directory and those above it."
             )
-        path_bytes = len(name.encode()) + (above.path_bytes + 1 if above else 0)
+        name_bytes = len(name) if name.isascii() else len(name.encode())
+        path_bytes = name_bytes + (above.path_bytes + 1 if above else 0)
         if path_bytes > limits.MAX_PATH:
             raise PeerMisbehaved("The other side names a path that is too long.")
         return path_bytes
@@ -325,11 +326,14 @@ class Manifest:
 
         """
         item = self.file(message.index)
-        self._begin(item, at=0)
-        if item.received or len(message.data) != item.entry.size:
+        entry = item.entry
+        if item.held or item.original is not None:
+            self._begin(item, at=0)
+        if item.received or len(message.data) != entry.size:
             raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
-        self.owed -= item.entry.size
-        self._stand_in(item)
+        self.owed -= entry.size
+        if entry.extra is not None:
+            self._stand_in(item)
         return self._ended(item, message.digest)
 
     def _stand_in(self, item: Item) -> None:
@@ -373,13 +377,14 @@ class Manifest:
             raise PeerMisbehaved("The other side mixes the contents of two files.")
         return item
 
-    def done(self, item: Item) -> None:
-        """Record that the receiver has published, refused or given up a file."""
-        item.done = True
-        if self._current is item:
-            self._current = None
-        if item.parent is not None:
-            self._release(item.parent)
+    def done(self, *items: Item) -> None:
+        """Record that the receiver has published, refused or given up files."""
+        for item in items:
+            item.done = True
+            if self._current is item:
+                self._current = None
+            if item.parent is not None:
+                self._release(item.parent)
         self._advance()
 
     def complete_directories(self) -> list[Item]:
@@ -397,12 +402,13 @@ class Manifest:
 
     def _advance(self) -> None:
         """Settle the entries up to the first one that is not done."""
-        while self._under_way and self._under_way[0].done:
-            item = self._under_way.popleft()
+        under_way, root = self._under_way, self._root
+        while under_way and under_way[0].done:
+            item = under_way.popleft()
             self._first += 1
-            if item.entry.kind is not Kind.DIRECTORY:  # a directory gets its attributes when it is complete
-                item.shorten()
-            self._root.add(item.entry, item.digest)
+            if item.entry.extra is not None and item.entry.kind is not Kind.DIRECTORY:
+                item.shorten()  # a directory gets its attributes when it is complete
+            root.add(item.entry, item.digest)
             if self._settled is not None:
                 self._settled(item)
 

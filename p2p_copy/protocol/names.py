@@ -40,10 +40,13 @@ _DEVICES: Final = frozenset(
 )
 """Devices to Windows, with any extension (Microsoft, "Naming Files, Paths, and Namespaces")."""
 
-_PLAIN: Final = re.compile(
-    r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w[\w-]*(?:\.[\w-]+)*", re.ASCII | re.IGNORECASE
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:[. ][A-Za-z0-9_-]+)*")
+"""Most names: letters, digits, `_`, `-`, and single dots and spaces. The rules refuse none of these but devices, and
+those that are too long."""
+
+_INITIALS: Final = frozenset(device[0] for device in _DEVICES) | frozenset(
+    device[0].lower() for device in _DEVICES
 )
-"""Most names: letters, digits, `_`, `-` and single dots. No rule refuses them, if they are not too long."""
 
 _FEW: Final = 1024
 """Names of one directory that `SeenNames` keeps whole. With this many on each level a tree takes 10 MB at most."""
@@ -59,7 +62,11 @@ def is_unfinished(name: str) -> bool:
 
 def refusal(name: str, *, portable: bool) -> str | None:
     """Return why this name is refused, None if it is not."""
-    if len(name) <= limits.MAX_NAME and _PLAIN.fullmatch(name):
+    if (
+        _PLAIN.fullmatch(name)
+        and len(name) <= limits.MAX_NAME
+        and (name[0] not in _INITIALS or not _is_device(name))
+    ):
         return None
     return _refusal_by_rules(name, portable=portable)
 
@@ -94,9 +101,11 @@ def _portable_refusal(name: str) -> str | None:
         return f"it contains {found[0]!a}" if found[0] != "\\" else "it contains a backslash"
     if name.endswith((".", " ")):
         return "it ends with a dot or a space"
-    if name.partition(".")[0].rstrip(" ").upper() in _DEVICES:
-        return "Windows reserves it"
-    return None
+    return "Windows reserves it" if _is_device(name) else None
+
+
+def _is_device(name: str) -> bool:
+    return name.partition(".")[0].rstrip(" ").upper() in _DEVICES
 
 
 def symlink_target_refusal(target: str, depth: int, *, portable: bool) -> str | None:

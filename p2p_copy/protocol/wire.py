@@ -94,18 +94,20 @@ def encode(message: Message) -> tuple[bytes | memoryview, ...]:
 def weight(message: Message) -> int:
     """Return for how many messages this one counts towards `limits.MAX_RECORD_MESSAGES`."""
     weigh = _HEAVY.get(type(message))
-    return 1 if weigh is None else weigh(message)
+    if weigh is None:
+        return 1
+    return weigh if isinstance(weigh, int) else weigh(message)
 
 
 def _weight_of_entries(message: Page | Preview) -> int:
     return 1 + sum(1 + len(entry.extra.xattrs) if entry.extra else 1 for entry in message.entries)
 
 
-_HEAVY: Final[dict[type, Callable[[Any], int]]] = {
+_HEAVY: Final[dict[type, int | Callable[[Any], int]]] = {
     Page: _weight_of_entries,
     Preview: _weight_of_entries,
     Holds: lambda message: 1 + len(message.files) + len(message.same) + len(message.compare),
-    WholeFile: lambda _: 2,
+    WholeFile: 2,
 }
 """Messages that count as more than one."""
 
@@ -127,7 +129,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
             count += 2
         else:
             message, at = _decode_message(view, at)
-            holes += message.size if isinstance(message, Hole | Kept) else 0
+            holes += message.size if isinstance(message, (Hole, Kept)) else 0
             count += weight(message)
         if holes > limits.MAX_RECORD_HOLES:
             raise PeerMisbehaved("The other side sent larger holes than a record may have.")
@@ -211,7 +213,8 @@ class _Reader:
 
     def text(self, most: int) -> str:
         """Return a text of at most `most` bytes that stands behind its length."""
-        return self.string(self.fields(_U16)[0], most)
+        length = self.fields(_U16)[0]
+        return self.string(length, most) if length else ""
 
     def string(self, length: int, most: int) -> str:
         """Return a text of `length` bytes; raise if that is more than `most`."""
@@ -277,10 +280,16 @@ def encode_xattrs(xattrs: Xattrs) -> bytes:
     return _U16.pack(len(xattrs)) + b"".join(each)
 
 
+_NO_TARGET: Final = _U16.pack(0)
+
+
 def encode_entry(entry: Entry) -> bytes:
     """Return the bytes of one entry in a page."""
     kind, depth, text, mode, mtime_ns, size, there, extra = entry
-    name, target = text.encode(), there.encode()
+    name = text.encode()
+    if not there and extra is None:  # as most entries
+        return _ENTRY.pack(kind, depth, mode, mtime_ns, size, len(name)) + name + _NO_TARGET
+    target = there.encode()
     number, more = (kind, b"") if extra is None else (kind | _HAS_EXTRA, _encode_extra(extra))
     head = _ENTRY.pack(number, depth, mode, mtime_ns, size, len(name))
     return head + name + _U16.pack(len(target)) + target + more

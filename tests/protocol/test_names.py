@@ -318,6 +318,8 @@ def test_escaped_text_is_printable_utf_8_and_escaped_again_unchanged(path: str) 
 @given(st.text("aAcCoOnNmMlLpPtTuUxX019.-_ $", max_size=9), st.booleans())
 @example("com1.x", True)
 @example("com1", False)
+@example("con .txt", True)
+@example("photo 1.jpg", True)
 @example("x" * 256, True)
 def test_the_short_cut_for_plain_names_takes_none_that_a_rule_refuses(name: str, portable: bool) -> None:
     assert refusal(name, portable=portable) == _refusal_by_rules(name, portable=portable)

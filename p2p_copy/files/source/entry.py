@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.system import identity_of
 from p2p_copy.options import Symlinks
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class SourceEntry:
         self.path = path
         self.parent = parent
         self.followed = followed
-        self.identity: Identity = identity_of(status)
+        self.identity: Identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
         self.names = status.st_nlink
         self.owner = status.st_uid, status.st_gid
         self.index = -1

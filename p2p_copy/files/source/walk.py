@@ -104,6 +104,7 @@ class _Walk:
     def __init__(self, trees: SourceTrees, internal: OpenedInternalFiles) -> None:
         self._symlinks = trees.symlinks
         self._selection = trees.selection
+        self._everything = trees.selection.everything
         self._portable = trees.portable_names
         self._internal = internal
         self._key = os.urandom(16)
@@ -219,7 +220,7 @@ class _Walk:
             if self._is_excluded(listing.relative + name, None):
                 return _EXCLUDED
             return Omitted(escape(listing.relative + name), reason_of(error))
-        if self._is_excluded(listing.relative + name, status):
+        if not self._everything and self._is_excluded(listing.relative + name, status):
             return _EXCLUDED
         if stat.S_ISDIR(status.st_mode) and self._internal.is_output(path):
             return _omitted(listing.relative + name, Reason.ITSELF, status)
@@ -239,7 +240,7 @@ class _Walk:
     def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
         """Return whether the user's patterns leave something out; without a status its kind is not known."""
         selection = self._selection
-        if selection.everything:
+        if self._everything:
             return False
         if status is not None and stat.S_ISDIR(status.st_mode):
             return not selection.leads(path)

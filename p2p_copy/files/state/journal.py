@@ -180,8 +180,8 @@ class Journal:
         self._closed = False
         # Set since the last commit; None is forgotten.
         self._done: dict[bytes, Done | None] = {}
-        # Set by `set_done_later`: how to make key and value, and of what; one tuple each, as there are many.
-        self._later: list[tuple[Any, ...]] = []
+        # Set by `set_done_later`: how to make key and value, and of what.
+        self._later: list[tuple[Callable[..., tuple[bytes, Done]], tuple[Any, ...]]] = []
         # All that are begun; None is in the database only.
         self._begun: dict[bytes, _UnderWay | None] = {}
         # To be removed from the database.
@@ -291,13 +291,16 @@ class Journal:
 
         Most transfers end before that, and their many small files cost nothing more.
         """
-        self._later.append((make, *facts))
+        self._later.append((make, facts))
 
     def _set_now(self) -> None:
         if self._later:
             later, self._later = self._later, []
-            for make, *facts in later:
-                self.set_done(*make(*facts))
+            for make, facts in later:
+                key, done = make(*facts)
+                self._done[key] = done
+                if key in self._begun:
+                    self._end(key)
 
     def begin(self, key: bytes, begun: Begun) -> None:
         """Record a large file as under way; this replaces what was begun under its key."""
@@ -728,7 +731,7 @@ def _pack(key: bytes, identity: bytes, digest: bytes, name: str, flushed: int, b
     body = _HEAD.pack(flushed, boot, len(identity), len(digest)) + identity + digest
     if name:
         body += name.encode("utf-8", "surrogatepass")
-    return _with_checksum(key, body)
+    return crc32(body, crc32(key)).to_bytes(_SUM, "little") + body
 
 
 def _unpack(key: bytes, value: object) -> tuple[bytes, bytes, str, int, int] | None:

@@ -48,6 +48,9 @@ _ANNOUNCED: Final = struct.Struct(">BQq")
 _ON_DISK: Final = struct.Struct(">QQQq")
 """What the disk said of it when it was complete: device, inode, size, time."""
 
+_FILE_ON_DISK: Final = struct.Struct(">BQqQQQq")
+"""Both of a file, which are packed at once since there are many."""
+
 _INTENDED: Final = bytes(_ON_DISK.size)
 """In place of that: it did not exist yet, or was about to be replaced."""
 
@@ -297,9 +300,14 @@ def _completed(
     item: Item, there: os.stat_result, digest: bytes, name: str, flushed: bool
 ) -> tuple[bytes, Done]:
     """Return the key of a complete entry, and what the journal has of it."""
-    identity = _announced(item.entry) + _on_disk(there, item.entry.kind)
-    own = "" if name == item.entry.name else name
-    return key_of(item.path), Done(identity, digest, own, flushed)
+    entry = item.entry
+    kind, size, mtime_ns = entry.kind, entry.size, entry.mtime_ns
+    if kind is Kind.FILE:
+        on_disk = there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
+        identity = _FILE_ON_DISK.pack(kind, size, mtime_ns, *on_disk)
+    else:
+        identity = _announced(entry) + _on_disk(there, kind)
+    return key_of(item.path), Done(identity, digest, "" if name == entry.name else name, flushed)
 
 
 def _last(path: str) -> str:

@@ -127,7 +127,8 @@ class SmallFiles:
             fail(error)
         else:
             self._resume.record_complete(item, there, item.digest, item.entry.name, flushed=False)
-            self._hard_links.remember(item, there)
+            if item.entry.extra is not None:
+                self._hard_links.remember(item, there)
         return None
 
     def _write_part(self, item: Item, data: bytes | memoryview) -> None:
@@ -224,7 +225,8 @@ def _write_new(
     try:
         try:
             # An empty file, too, has its time and mode before it has its name.
-            return name, fill(fd, directory, entry, data)
+            mode = entry.mode & directory.allowed
+            return name, fill(fd, directory, entry, data, mode, has_mode=False)
         finally:
             os.close(fd)  # network file systems report here what they could not store
     except BaseException:

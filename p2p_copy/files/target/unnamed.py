@@ -56,17 +56,17 @@ class UnnamedFiles:
         """
         if self._descriptors is None or directory.device in self._lacking:
             return None
-        at = directory.handle()
+        at, mode = directory.handle(), entry.mode & directory.allowed
         # Nobody can open it, so it has its final mode from the beginning; but some attributes can be set only while its
         # owner may write to it.
-        mode = entry.mode & directory.allowed if entry.extra is None else _PRIVATE
+        first = mode if entry.extra is None else _PRIVATE
         try:
-            fd = os.open(".", system.CREATE_UNNAMED, mode, dir_fd=at)
+            fd = os.open(".", system.CREATE_UNNAMED, first, dir_fd=at)
         except OSError:
             return None
         named = False
         try:
-            there = fill(fd, directory, entry, data, mode)
+            there = fill(fd, directory, entry, data, mode, has_mode=first == mode)
             before_naming()
             try:
                 os.link(
@@ -104,23 +104,23 @@ def _close(fd: int, at: int, name: str) -> None:
 
 
 def fill(
-    fd: int, directory: Directory, entry: Entry, data: bytes | memoryview, created_with: int = _PRIVATE
+    fd: int, directory: Directory, entry: Entry, data: bytes | memoryview, mode: int, *, has_mode: bool
 ) -> os.stat_result:
-    """Write a small file that was just created with some mode, and set its attributes; return its status."""
+    """Write a small file and set its attributes; return its status. `has_mode`: it was created with this mode."""
     if data and os.write(fd, data) < len(data):
         os.lseek(fd, 0, os.SEEK_SET)
         write_all(fd, data)
     if entry.extra is not None:
         directory.give(entry.extra, fd)
-    mode, times = entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
+    mtime_ns = entry.mtime_ns
     try:
-        if mode != created_with and sys.platform != "win32":
+        if not has_mode and sys.platform != "win32":
             os.fchmod(fd, mode)
-        os.utime(fd, ns=times)
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
     except (OSError, OverflowError):
-        set_attributes(fd, mode, entry.mtime_ns)
+        set_attributes(fd, mode, mtime_ns)
     there = os.fstat(fd)
-    if mode == created_with and there.st_mode & 0o777 != mode:  # the umask of this process has more bits
-        set_attributes(fd, mode, entry.mtime_ns)
+    if has_mode and there.st_mode & 0o777 != mode:  # the umask of this process has more bits
+        set_attributes(fd, mode, mtime_ns)
         there = os.fstat(fd)
     return there

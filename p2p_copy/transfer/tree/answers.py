@@ -56,7 +56,7 @@ class PageAnswers:
     """The receiver's `Holds` messages. With `expected` it answers every page, without it none."""
 
     def __init__(self, *, expected: bool) -> None:
-        self._expected = expected
+        self.expected = expected
         self._end = 0  # the first entry that was not answered for
         self._held: dict[int, Held] = {}
         self._same: set[int] = set()
@@ -75,7 +75,7 @@ class PageAnswers:
 
         """
         indices = [held.index for held in message.files]
-        if not self._expected or not self._end < message.end <= named:
+        if not self.expected or not self._end < message.end <= named:
             raise PeerMisbehaved("The receiver says what it holds of entries that were not named.")
         if indices and not self._end <= min(indices) <= max(indices) < message.end:
             raise PeerMisbehaved("The receiver says twice what it holds of an entry.")
@@ -93,7 +93,7 @@ class PageAnswers:
 
     def has(self, index: int) -> bool:
         """Return whether it is known what the receiver holds of this entry, and of all before it."""
-        return not self._expected or index < self._end
+        return not self.expected or index < self._end
 
     def take_same(self, index: int) -> bool:
         """Return whether the receiver says that a file is up to date, and forget it."""

@@ -271,6 +271,9 @@ class TreeConsumer:
 
     def _take(self, item: Item) -> None:
         """Make a directory or a symlink. Reject a file that cannot be made before the sender sends its contents."""
+        entry = item.entry
+        if not self.holds and entry.kind is Kind.FILE and entry.size <= limits.CHUNK and entry.extra is None:
+            return  # its contents come anyway
         try:
             self._make(item)
         except Refused as refused:
@@ -401,7 +404,8 @@ class FileConsumer:
 
     def whole(self, message: WholeFile) -> None:
         """Check a small file, and collect it."""
-        self._held.pop(message.index, None)
+        if self._held:
+            self._held.pop(message.index, None)
         item = self._manifest.whole(message)
         if item.entry.extra is not None:  # it may have been announced as another name, which needs no space
             self._check_space()
@@ -420,16 +424,18 @@ class FileConsumer:
         since a processor is faster when it does the same thing many times in a row.
         """
         files, self._collected = self._collected, []
-        wanted = [(item, data) for item, data in files if not item.refused]
-        for item, refused in self._target.small_files.put(wanted) if wanted else ():
+        if not files:
+            return
+        outcomes = self._outcomes
+        for item, refused in self._target.small_files.put([file for file in files if not file[0].refused]):
             if refused is not None:
                 self._reject(item, refused.reason)
             else:
-                self._outcomes.size += item.entry.size
-                self._written += item.entry.size
-                self._outcomes.deliver(item)
-        for item, _ in files:
-            self._settle(item)
+                size = item.entry.size
+                outcomes.size += size
+                self._written += size
+                outcomes.deliver(item)
+        self._settle(*(item for item, _ in files))
 
     # Large files
 
@@ -574,9 +580,11 @@ class FileConsumer:
         if self._begun.pop(item, None) is not None:
             self._target.files.discard(item)
 
-    def _settle(self, item: Item) -> None:
-        self._old.pop(item.index, None)
-        self._manifest.done(item)
+    def _settle(self, *items: Item) -> None:
+        if self._old:
+            for item in items:
+                self._old.pop(item.index, None)
+        self._manifest.done(*items)
         self.finish_directories()
 
     def finish_directories(self) -> None:

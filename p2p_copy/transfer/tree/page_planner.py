@@ -58,10 +58,15 @@ class PagePlanner:
         everything = self._selection.everything
         for item in items:
             above = item.parent
-            is_directory = item.entry.kind is Kind.DIRECTORY
             if above is not None and above.refused:
                 self._manifest.skip(item)
-            elif everything or self._selection.takes(item.path, directory=is_directory):
+                continue
+            if everything:
+                self._count()
+                yield item, Decision.TAKE
+                continue
+            is_directory = item.entry.kind is Kind.DIRECTORY
+            if self._selection.takes(item.path, directory=is_directory):
                 yield from self._take(item)
             elif is_directory and self._selection.leads(item.path):
                 item.deferred = True

@@ -289,8 +289,8 @@ class TreeProducer:
                 else:
                     yield message
                 continue
-            size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
-            hole = message.size if isinstance(message, Hole | Kept) else 0
+            size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (WholeFile, Data)) else 0
+            hole = message.size if isinstance(message, (Hole, Kept)) else 0
             if session.pending and (
                 session.pending + size > self._chunk_size.chunk + limits.RECORD_SPARE
                 or not session.fits(message)
@@ -342,15 +342,17 @@ class TreeProducer:
         page = announced[0]
         while not self._page_answers.has(page[-1].index):
             yield Pause.ANSWER
-        for each in announced:  # also those behind it, so that the answers are here when it is their turn
-            if self._page_answers.has(each[-1].index):
-                yield from self._compare(each)
-        while not self._page_answers.has_compared(page[-1].index):
-            yield Pause.ANSWER
+        fresh = not self._page_answers.expected  # the receiver has nothing
+        if not fresh:
+            for each in announced:  # also those behind it, so that the answers are here when it is their turn
+                if self._page_answers.has(each[-1].index):
+                    yield from self._compare(each)
+            while not self._page_answers.has_compared(page[-1].index):
+                yield Pause.ANSWER
         announced.popleft()
         for found in page:
             digest = before = None
-            up_to_date = self._page_answers.take_same(found.index)
+            up_to_date = not fresh and self._page_answers.take_same(found.index)
             if found.entry.kind is Kind.FILE and up_to_date and not self._rejections.has(found):
                 digest = UNREAD
                 self._same_files += 1
@@ -359,7 +361,7 @@ class TreeProducer:
                 self._files.spared += found.entry.size
             elif found.entry.kind is Kind.FILE:
                 self._current = found
-                held = self._page_answers.take_held(found.index)
+                held = None if fresh else self._page_answers.take_held(found.index)
                 try:
                     if self._rejections.has(found):
                         raise SourceFailed(Reason.NOT_WANTED)
@@ -368,6 +370,10 @@ class TreeProducer:
                     if before is not None:
                         digest = before
                         yield FileEnd(found.index, before)
+                    elif fresh and found.entry.size <= limits.CHUNK:
+                        message = self._files.whole(found)
+                        digest = message.digest
+                        yield message
                     else:
                         same = self._page_answers.take_same_segments(found.index)
                         digest = yield from self._files.messages(found, held, *same)
@@ -520,6 +526,21 @@ class FileProducer:
         if told < len(digest.leaves):
             yield SegmentDigests(found.index, told // protocol_limits.DIGEST, bytes(digest.leaves[told:]))
 
+    def whole(self, found: SourceEntry, held: Held | None = None) -> WholeFile | FileEnd:
+        """Read a small file; return the message that sends all of it, or its end if there is nothing to send.
+
+        Raises:
+            SourceFailed: it cannot be sent whole.
+
+        """
+        data = read_whole(found)
+        digest = file_digest(data)
+        self._cache.set_digest(found, digest)
+        if not data or (held is not None and held.digest == digest):
+            self.spared += len(data)
+            return FileEnd(found.index, digest)
+        return WholeFile(found.index, data, digest)
+
     def messages(
         self, found: SourceEntry, held: Held | None, same: Sequence[int] = (), whole: bool = False
     ) -> Generator[Message | Pause, None, bytes]:
@@ -545,15 +566,9 @@ class FileProducer:
                 self.spared += size
                 yield FileEnd(found.index, held.digest)
                 return held.digest
-            data = read_whole(found)
-            digest = file_digest(data)
-            self._cache.set_digest(found, digest)
-            if not data or (held and held.digest == digest):
-                self.spared += size
-                yield FileEnd(found.index, digest)
-            else:
-                yield WholeFile(found.index, data, digest)
-            return digest
+            message = self.whole(found, held)
+            yield message
+            return message.digest
         leaves = b""
         if held is not None and held.size == size:
             digest = self._cache.digest(found) or (yield from self._digest(found))
