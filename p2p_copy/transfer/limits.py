@@ -27,6 +27,10 @@ RECORD_SPARE: Final = 8 * KIB
 RECORD_TARGET: Final = CHUNK + RECORD_SPARE
 """Content bytes at which a receiver sends a record of answers."""
 
+READ_PER_SENT: Final = 8
+"""Bytes that a sender may have to read again after it was killed, for each byte that may have to be sent again after a
+receiver was. What is not in the sender's journal is only read and compared, which is faster than sending it."""
+
 COMPARE_AT_ONCE: Final = 64 * MIB
 """Bytes that a sender reads before it tells the receiver their digests: each side then hashes while the other does."""
 

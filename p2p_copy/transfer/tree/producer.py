@@ -251,7 +251,7 @@ class TreeProducer:
                     self.stuck = record is Pause.ANSWER
                     break
                 records.append(record)
-            self._cache.journal.commit_if_due(sum(map(len, records)))
+            self._cache.journal.commit_if_due(sum(map(len, records)) // limits.READ_PER_SENT)
         return records
 
     def _act_on_answers(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files import limits as files_limits
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.journal import Journal
@@ -335,6 +336,27 @@ def asking_producer(paths: Sequence[Path], cache: DigestCache) -> tuple[TreeProd
     Transfer._say(sender, receiver, Offer("s"))
     Transfer._say(receiver, sender, accept)
     return TreeProducer(SourceTrees([str(path) for path in paths]), sender, accept, cache), receiver
+
+
+@pytest.mark.parametrize(("files", "committed"), [(20, False), (50, True)])
+def test_a_sender_commits_less_often_than_a_receiver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, committed: bool
+) -> None:
+    monkeypatch.setattr(files_limits, "JOURNAL_BYTES", 5_000)
+    monkeypatch.setattr(files_limits, "JOURNAL_INTERVAL", 1e9)
+    for number in range(files):
+        (tmp_path / f"{number}").write_bytes(os.urandom(1_000))
+    journal = Journal(str(tmp_path / "journal"))
+    sender, receiver = both_sessions()
+    Transfer._say(sender, receiver, Offer("s"))
+    Transfer._say(receiver, sender, Accept("r", True))
+    paths = [str(tmp_path / f"{number}") for number in range(files)]
+    producer = TreeProducer(SourceTrees(paths), sender, Accept("r", True), DigestCache(journal))
+    while producer.next_records():
+        pass
+    assert (tmp_path / "journal").exists() == committed
+    producer.close()
+    journal.close()
 
 
 def two_pages(folder: Path) -> Path:
