@@ -78,6 +78,7 @@ class Channel:
         self._sent = self._received = 0  # records for the first link, and from it, while it was the only one
         self._written = 0  # records that the first link has taken
         self._workers: MultipathWorkers | None = None
+        first.read_ahead(limits.PIPELINE * protocol_limits.MAX_RECORD, limits.RECORDS_RECEIVED)
 
     @property
     def width(self) -> int:
@@ -115,6 +116,7 @@ class Channel:
             raise PeerMisbehaved("The other side wants more links than it was offered.")
         if most > 1:
             self._workers = MultipathWorkers(self.plan, most, self._backlog, self._sent, self._received)
+            self._first.read_ahead(0, 0)  # with several links the window bounds what one side keeps
             self._backlog.wake()
 
     async def send(self, *records: bytes) -> None:
@@ -142,7 +144,12 @@ class Channel:
         return self._workers is not None and self._written == self._sent
 
     async def receive(self) -> bytes | str:
-        """Return the next record. Cancelling loses nothing.
+        """Return the next record. In all other respects this is `receive_some`."""
+        (record,) = await self.receive_some(1)
+        return record
+
+    async def receive_some(self, most: int) -> list[bytes | str]:
+        """Return the next records, up to `most` and at least one. Cancelling loses nothing.
 
         Raises:
             EndOfStream: the other side closed properly, and everything that it sent before was received.
@@ -151,17 +158,17 @@ class Channel:
 
         """
         if self._workers:
-            return await self._workers.receive()
+            return await self._workers.receive_some(most)
         try:
-            record = await self._first.receive()
+            records = await self._first.receive_some(most)
         except anyio.EndOfStream:
             self._backlog.fail(LinkBroken(close_code=DONE))
             raise
         except LinkBroken as error:
             self._backlog.fail(error)
             raise
-        self._received += 1
-        return record
+        self._received += len(records)
+        return records
 
     async def flush(self) -> None:
         """Wait until all that was handed over is out and, with several links, has arrived. The caller bounds that.

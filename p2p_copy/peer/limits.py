@@ -13,6 +13,10 @@ PIPELINE: Final = 4
 """Records waiting between two stages of one side, so that disk, cipher and network overlap; also the most that one
 trip to the worker thread makes or consumes, since a trip costs half as much as a record."""
 
+RECORDS_RECEIVED: Final = 2 * PIPELINE + 2
+"""Records that exist at once at a receiver with one link: those in its worker thread, those that are read ahead, the
+last of which the read that began before brings, and one that is coming."""
+
 RETURN_AFTER: Final = (0.5, 30.0)
 """Seconds until the first try to reconnect, and between two tries at most. Each pause is twice as long as the last one,
 give or take half of it, so that a thousand clients do not reconnect to a relay at once."""

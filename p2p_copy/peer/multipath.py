@@ -240,15 +240,18 @@ class _Receiving:
             self._came.unpark_all()
         self._unacknowledged.set()
 
-    async def receive(self) -> bytes:
-        """Return the next record; raise `end` after the last one."""
+    async def receive_some(self, most: int) -> list[bytes | str]:
+        """Return the next records, up to `most` and at least one; raise `end` after the last one."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while (record := self.records.take()) is None:
             if self.end is not None:
                 raise self.end
             await self._came.park()
         self._unacknowledged.set()
-        return record
+        records: list[bytes | str] = [record]
+        while len(records) < most and (record := self.records.take()) is not None:
+            records.append(record)
+        return records
 
     def stop(self, end: End) -> None:
         """Record that nothing more comes. Only the first reason counts."""
@@ -314,9 +317,9 @@ class MultipathWorkers:
         """Take records from the backlog, if links have room for them."""
         self._sending.fill(self.width)
 
-    async def receive(self) -> bytes:
-        """Return the next record."""
-        return await self._receiving.receive()
+    async def receive_some(self, most: int) -> list[bytes | str]:
+        """Return the next records, up to `most` and at least one."""
+        return await self._receiving.receive_some(most)
 
     def end(self, end: End) -> None:
         """End receiving, and sending too unless the other side can still be told why."""

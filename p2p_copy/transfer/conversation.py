@@ -236,41 +236,21 @@ async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, 
         P2PCopyError, LinkBroken, EndOfStream: the channel ended early, or the consumer cannot go on.
 
     """
-    end: Exception | None = None
-
-    async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
-        nonlocal end
-        with records:
-            try:
-                while True:
-                    await records.send(await conversation.channel.receive())
-            except LINK_ERRORS as error:
-                end = error
-
-    async def first_record() -> bytes | str:
-        while True:
-            with trio.move_on_after(limits.HEARTBEAT):
-                return await from_channel.receive()
-            await consumer.heartbeat()
 
     async def next_records() -> list[bytes | str]:
         try:
             with stalls.waiting_for(consumer.nothing_comes, lambda: stalls.incoming):
-                records = [await first_record()]
-        except trio.EndOfChannel:
+                while True:
+                    with trio.move_on_after(limits.HEARTBEAT):
+                        return await conversation.channel.receive_some(peer_limits.PIPELINE)
+                    await consumer.heartbeat()
+        except LINK_ERRORS:
             if consumer.confirmed:
                 raise PeerLost("The sender disconnected before it said that it has the receipt.") from None
-            assert end is not None, "else the channel is open"
-            raise end from None
-        with suppress(trio.WouldBlock, trio.EndOfChannel):
-            while len(records) < peer_limits.PIPELINE:
-                records.append(from_channel.receive_nowait())
-        return records
+            raise
 
-    to_consumer, from_channel = trio.open_memory_channel[bytes | str](peer_limits.PIPELINE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stalls.watch)
-        nursery.start_soon(fetch, to_consumer)
         while not consumer.confirmed:
             await consumer.consume(await next_records())
         with trio.move_on_after(limits.RECEIPT_LINGER):

@@ -17,6 +17,8 @@ import math
 import os
 import struct
 from enum import IntEnum
+from io import SEEK_END, BytesIO
+from itertools import cycle
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wsproto.connection import ConnectionState, ConnectionType
@@ -179,6 +181,7 @@ class Decoder:
         frames: how many frames have begun; it may be set back.
         consumed: bytes of what it was fed last that belong to the messages yielded so far.
         here: bytes of the message under way that have come and were not yielded yet.
+        memory: where long binary messages are put together; None if they are joined from what was fed.
 
     """
 
@@ -197,6 +200,8 @@ class Decoder:
         # Payload of a control frame, which may come inside a message:
         self._control: list[bytes | memoryview] = []
         self._message: list[bytes | memoryview] = []  # payload of the message under way, so far
+        self.memory: Iterator[BytesIO] | None = None
+        self._whole: BytesIO | None = None  # has the message under way in place of `_message`, if it is long
         self.here = 0
         self._size = 0  # bytes of the message under way that the headers received so far announce
         self._kind: Opcode | None = None  # text or binary: of the message under way; None between messages
@@ -240,6 +245,25 @@ class Decoder:
             return 0
         return self._left if self._left > 0 else LONGEST_HEADER - (0 if self._masked else 4) - len(self._head)
 
+    def space(self) -> memoryview | None:
+        """Return where to put the rest of the payload that comes next, with `fill`; None if it has to be fed.
+
+        Release it before anything else is called.
+        """
+        if self._whole is None or self._left <= 0 or self._opcode >= Opcode.CLOSE:
+            return None
+        with self._whole.getbuffer() as whole:
+            return whole[self.here : self.here + self._left]
+
+    def fill(self, size: int) -> Message | None:
+        """Count `size` bytes that were put into `space`; return the message that is complete with them, if it is."""
+        self.here += size
+        self._left -= size
+        if self._left:
+            return None
+        self._left = -1
+        return self._end()
+
     @property
     def raw_ahead(self) -> int:
         """Bytes of payload that come next and need no decoding: unmasked, of the last frame of a binary message."""
@@ -282,6 +306,12 @@ class Decoder:
         parts = self._message
         if self._opcode >= Opcode.CLOSE:
             parts = self._control
+        elif self._whole is not None:
+            with self._whole.getbuffer() as whole:
+                whole[self.here : self.here + len(piece)] = piece
+            self.here += len(piece)
+            self._left -= len(piece)
+            return
         else:
             self.here += len(piece)
         if self._masked and self._mask != NO_MASK:
@@ -323,6 +353,10 @@ class Decoder:
         self.frames += 1
         self._left = length
         self._long = length >= limits.LONG_FRAME
+        if self._whole is not None or (
+            self._long and self.memory is not None and self._kind is Opcode.BINARY
+        ):
+            self._make_space()
         read = size - len(self._head)
         self._head = b""
         return read
@@ -352,6 +386,21 @@ class Decoder:
         self._size += length
         self._kind = self._kind or self._opcode
 
+    def _make_space(self) -> None:
+        """Make space for all of the message under way that is announced by now."""
+        if self._whole is None:
+            assert self.memory is not None, "else no message is begun there"
+            self._whole = next(self.memory)
+            parts, self._message = self._message, []
+        else:
+            parts = []
+        if self._whole.seek(0, SEEK_END) < self._size:
+            self._whole.seek(self._size - 1)
+            self._whole.write(b"\0")
+        if parts:
+            self._whole.seek(0)
+            self._whole.writelines(parts)
+
     def _end(self) -> Message | None:
         """End a frame; return the message that is complete with it, if there is one."""
         if self._opcode >= Opcode.CLOSE:
@@ -380,7 +429,11 @@ class Decoder:
     def _pop_joined(self) -> bytes:
         """Return what is here of the message, and forget it. What came in one piece is not copied."""
         parts, self._message = self._message, []
-        self.here = 0
+        size, self.here = self.here, 0
+        if self._whole is not None:
+            whole, self._whole = self._whole, None
+            whole.truncate(size)
+            return whole.getvalue()
         first = parts[0] if len(parts) == 1 else None
         if isinstance(first, memoryview) and isinstance(first.obj, bytes) and len(first) == len(first.obj):
             return first.obj
@@ -456,6 +509,21 @@ class Codec:
         self._unanswered = 0  # pings that were sent and may still be answered
         self._answers = 0  # to pings of this end, since the last `pop_work`
         self._is_inside = False  # a message is partly sent
+
+    def use_memory(self, messages: int) -> None:
+        """Put long binary messages together in memory that is used again, enough for so many at once; 0 for none.
+
+        Only at an end whose peer does not mask. A message that is still in use is never overwritten: then memory is
+        added in its place.
+        """
+        # A BytesIO returns its value without a copy, and copies before it changes a value that is still in use.
+        self.decoder.memory = cycle([BytesIO() for _ in range(messages)]) if messages else None
+
+    def fill(self, size: int) -> None:
+        """Take `size` bytes that were put into `Decoder.space`."""
+        message = self.decoder.fill(size)
+        if message is not None:
+            self.put(Piece(message.payload))
 
     def lift_early_limit(self) -> None:
         """Allow messages of full length."""

@@ -8,8 +8,8 @@ Rules:
 3. Silence is filled with pings. A peer that answers none is gone, unless this side has stopped reading from it.
 4. Closing is polite for a bounded time, then forceful.
 5. Exceptions of the libraries, and groups of exceptions, stop here.
-6. Nothing is read before all that came was received from this link. So a receiver that takes nothing slows the sender
-   down, and needs memory for one read.
+6. Nothing is read before all that came was received from this link, but for what `read_ahead` allows. So a receiver
+   that takes nothing slows the sender down, and needs memory for that and one read.
 """
 
 from __future__ import annotations
@@ -155,6 +155,15 @@ class Link(ObjectStream[bytes | str]):
         """Let `window` decide from now on when a read may begin, and how much it may bring."""
         self._reader.limit(window)
 
+    def read_ahead(self, size: int, messages: int) -> None:
+        """Let reads begin while up to `size` bytes of messages wait to be received; at first none may.
+
+        `messages` is how many long ones there are at once, with those that were received and are in use. Their memory
+        is used again as soon as nobody has them. Only for clients.
+        """
+        self._inbox.room = size
+        self._codec.use_memory(messages)
+
     def limit_rate(self, pacer: Pacer, *, sends: bool) -> None:
         """Keep what is sent from now on, or else what is received, to the rate of `pacer`, which other links may share.
 
@@ -221,21 +230,35 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: this side closed the link.
 
         """
+        (message,) = await self.receive_some(1)
+        return message
+
+    async def receive_some(self, most: int) -> list[bytes | str]:
+        """Return up to `most` messages that have come, at least one. In all other respects this is `receive`."""
         await self.wait_for_message()
-        data, _, is_text = self._inbox.pop()
-        return data.decode() if is_text else data
+        messages: list[bytes | str] = []
+        while len(messages) < most and self._has_message():
+            data, _, is_text = self._inbox.pop()
+            messages.append(data.decode() if is_text else data)
+        return messages
 
     async def wait_for_message(self) -> None:
         """Wait until `receive` need not wait. In all other respects this is `receive`."""
-        while True:
+        await self._wait_for_piece()
+        while not self._has_message():
             await self._wait_for_piece()
+
+    def _has_message(self) -> bool:
+        """Return whether a message can be received, after putting aside what comes before it."""
+        while self._inbox:
             if self.sets_aside is None or not self._inbox.first.is_text:
-                return
+                return True
             text = self._inbox.first.data.decode()
             if not self.sets_aside(text):
-                return
+                return True
             self._inbox.pop()
             self.aside = text
+        return False
 
     async def receive_pieces(self) -> list[Piece]:
         """Return all pieces that have come; none only while `splicing`. In all other respects this is `receive`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import trio
 
 from p2p_copy.transport import limits
+from p2p_copy.transport.codec import LONGEST_HEADER, NO_MASK
 from p2p_copy.transport.tcp import TCPStream, gathering
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import TLSStream, drop_some
@@ -75,6 +76,13 @@ class LinkStream:
             if len(self.first) < self._remember:
                 self.first += data[: self._remember - len(self.first)]
         return data
+
+    async def receive_into(self, *buffers: memoryview) -> int:
+        """Receive into these buffers as the stream below does, at any rate."""
+        size = await self.below.receive_into(*buffers)
+        if size:
+            self.received_at = trio.current_time()
+        return size
 
     def receive_now(self, most: int) -> bytes | None:
         """Receive as the stream below does, which must be plain."""
@@ -198,11 +206,11 @@ class ReadWindow(Protocol):
 class Inbox:
     """Pieces of messages that were read, and not yet received from the link; and then the end.
 
-    All pieces that one read brings are taken before the next read. So the inbox never holds more than one read brings.
-
     Attributes:
+        room: bytes that may be here when a read begins. So the inbox never holds more than these and what one read
+            brings.
         weight: bytes of memory that the pieces take.
-        listening_since: Trio's time since when a task has been waiting for a piece; infinite while none does.
+        listening_since: Trio's time since when there has been room for a read; infinite while there is none.
 
     """
 
@@ -211,11 +219,12 @@ class Inbox:
         self._receivers = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
         self._has_ended = self._is_unwanted = self._is_called = False
+        self.room = 0
         self.weight = 0
-        self.listening_since = math.inf
+        self.listening_since = 0.0
 
     def put(self, piece: Piece) -> None:
-        """Add a piece. Call `wait_empty` before the next read."""
+        """Add a piece. Call `wait_for_room` before the next read."""
         if not self._is_unwanted:
             self._pieces.append(piece)
             self.weight += piece.weight
@@ -242,16 +251,24 @@ class Inbox:
         while self._pieces:
             await self._readers.park()
 
+    async def wait_for_room(self) -> None:
+        """Wait until a read may begin."""
+        if self.weight > self.room:
+            self.listening_since = math.inf
+            while self.weight > self.room:
+                await self._readers.park()
+            self.listening_since = trio.current_time()
+
     async def wait_for_piece(self) -> bool:
         """Wait until there is a piece, or a call; return False if there is none and there will be none."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._pieces and not self._is_called and not self._has_ended:
-            self.listening_since = trio.current_time()
-            try:
-                await self._receivers.park()
-            finally:
-                self.listening_since = math.inf
+            await self._receivers.park()
         return bool(self._pieces) or self._is_called
+
+    def __bool__(self) -> bool:
+        """Whether there is a piece."""
+        return bool(self._pieces)
 
     @property
     def first(self) -> Piece:
@@ -262,7 +279,7 @@ class Inbox:
         """Take the first piece."""
         piece = self._pieces.popleft()
         self.weight -= piece.weight
-        if not self._pieces:
+        if self._readers and self.weight <= self.room:
             self._readers.unpark_all()
         return piece
 
@@ -296,14 +313,21 @@ class Reader:
         self.pace = pace
         self._window: ReadWindow | None = None
         self.splicer: Splicer | None = None
+        self._header = memoryview(bytearray(LONGEST_HEADER - len(NO_MASK)))
 
     async def next_bytes(self) -> bytes | bytearray:
         """Return the next bytes for the codec, none at the end. The caller has answered everything before them.
 
-        First this waits until all pieces were received from the link, and until window and pace allow a read.
+        First this waits until the inbox has room, and until window and pace allow a read.
         """
         self.put_rest()
-        await self.inbox.wait_empty()
+        while True:
+            await self.inbox.wait_for_room()
+            if self._stream.receive_pacer is not None or (space := self._codec.decoder.space()) is None:
+                break
+            header = await self._receive_payload(space)
+            if header is not None:
+                return header
         rest = self._codec.pop_rest()
         if not rest and self._window is not None:
             await self._window.room()
@@ -319,8 +343,21 @@ class Reader:
             await trio.lowlevel.checkpoint()  # so that other tasks have their turn
             return rest
         # A plain read ends where a long payload begins or ends: a payload that fills its read need not be copied.
-        most = self._codec.decoder.ahead if self._stream.is_plain else 0
+        ends = self._stream.is_plain or self._codec.decoder.memory is not None
+        most = self._codec.decoder.ahead if ends else 0
         return await self._stream.receive_some(min(most or limits.RECEIVE_BUFFER, limits.RECEIVE_BUFFER))
+
+    async def _receive_payload(self, space: memoryview) -> bytes | None:
+        """Receive what comes of a long payload into `space`, and what comes of the header behind it.
+
+        Return what came of the header, or None; nothing at the end.
+        """
+        with space:
+            size, most = await self._stream.receive_into(space, self._header), len(space)
+        if not size:
+            return b""
+        self._codec.fill(min(size, most))
+        return bytes(self._header[: size - most]) if size > most else None
 
     def put_rest(self) -> None:
         """Put into the inbox what came behind pings, and the end if the other end has closed."""

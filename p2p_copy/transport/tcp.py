@@ -50,6 +50,17 @@ class GatheringStream(trio.abc.Stream):
         """Send all of `data`."""
         await self.send_buffers([data])
 
+    async def receive_into(self, *buffers: memoryview) -> int:
+        """Receive into these buffers, one after the other; return how many bytes. In all other respects this is
+        `receive_some`.
+        """
+        data = memoryview(await self.receive_some(sum(map(len, buffers))))
+        size = len(data)
+        for buffer in buffers:
+            part, data = data[: len(buffer)], data[len(buffer) :]
+            buffer[: len(part)] = part
+        return size
+
     @property
     def unread(self) -> int:
         """Bytes that were received from the system and not from this stream yet."""
@@ -225,6 +236,29 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         if data and self.pace is not None:
             self._apply_pace(self.pace(len(data)))
         return data
+
+    async def receive_into(self, *buffers: memoryview) -> int:
+        """See `GatheringStream`. No limit of reads holds here."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        size = self._receive_into(buffers)
+        if size is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while size is None:
+            await trio.lowlevel.wait_readable(self.socket)
+            size = self._receive_into(buffers)
+            if size is None:
+                await trio.sleep(limits.FRUITLESS_PAUSE)
+        return size
+
+    def _receive_into(self, buffers: Sequence[memoryview]) -> int | None:
+        try:
+            if sys.platform == "win32":  # Python scatters nothing there
+                return self.socket.recv_into(buffers[0])
+            return self.socket.recvmsg_into(buffers)[0]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise self._end(error) from error
 
     async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> int:
         """Receive up to `most` bytes into `pipe`, and at least `least`; return how many.

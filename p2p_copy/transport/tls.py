@@ -12,9 +12,10 @@ promises of trio's own `SSLStream`, and passes trio's conformance checks; two th
 from __future__ import annotations
 
 import contextlib
+import itertools
 import ssl
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from p2p_copy.transport.tcp import Buffer
+
+T = TypeVar("T", bytearray, int)
 
 TLS_ALERT: Final = 0x15
 TLS_HANDSHAKE: Final = 0x16
@@ -147,10 +150,18 @@ class TLSStream(GatheringStream):
 
         """
         most = at_most(max_bytes)
+        return await self._receive(lambda: self._decrypt(most))
+
+    async def receive_into(self, *buffers: memoryview) -> int:
+        """See `GatheringStream`."""
+        return await self._receive(lambda: self._decrypt_into(buffers))
+
+    async def _receive(self, decrypt: Callable[[], T | None]) -> T:
+        """Return what `decrypt` returns, as soon as that is not None."""
         with self._alone("receive"):
             await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
-            while (data := self._decrypt(most)) is None:
+            while (data := decrypt()) is None:
                 if self._turn:
                     await self._receive_records()
                 else:
@@ -253,43 +264,62 @@ class TLSStream(GatheringStream):
     def _decrypt(self, most: int) -> bytearray | None:
         """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
         data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
+        with memoryview(data) as space:
+            size = self._fill(space)
+        if size is None:
+            return None
+        del data[size:]
+        return data
+
+    def _decrypt_into(self, buffers: Sequence[memoryview]) -> int | None:
+        """Decrypt into buffers, as `_decrypt` does; return how many bytes."""
+        size = self._fill(buffers[0])
+        for before, buffer in itertools.pairwise(buffers):
+            if size != len(before) or self._broken:
+                break
+            with contextlib.suppress(
+                trio.BrokenResourceError
+            ):  # the next call raises it; what came before is good
+                size += self._fill(buffer) or 0
+        return size
+
+    def _fill(self, space: memoryview) -> int | None:
+        """Decrypt into `space` without waiting; return how many bytes: 0 at the end, None if there is nothing yet."""
         size = reads = 0
         self._turn = limits.TLS_TURN
-        with memoryview(data) as space:
-            try:
-                while size < len(space):
-                    if self._incoming.pending < _SEALED:
-                        self._feed()  # in time: to learn that there is too little costs as much as half a record
-                    try:
-                        count: int = self._tls.read(_RECORD, space[size:])  # type: ignore[assignment]  # no bytes
-                    except ssl.SSLWantReadError:
-                        if self._is_barren(reads, size):
-                            broken = self._end_waste()
-                            if not size:
-                                raise broken from None
-                            break
-                        if self._feed():
-                            continue
+        try:
+            while size < len(space):
+                if self._incoming.pending < _SEALED:
+                    self._feed()  # in time: to learn that there is too little costs as much as half a record
+                try:
+                    count: int = self._tls.read(_RECORD, space[size:])  # type: ignore[assignment]  # no bytes
+                except ssl.SSLWantReadError:
+                    if self._is_barren(reads, size):
+                        broken = self._end_waste()
                         if not size:
-                            return None
+                            raise broken from None
                         break
-                    if not count:
-                        break
-                    size += count
-                    reads += 1
-            except ssl.SSLEOFError:
-                pass  # the end, see rule 2; the next call meets it again
-            except ssl.SSLError as error:
-                broken = self._break()
-                if not size:
-                    raise broken from error
-        del data[size:]
+                    if self._feed():
+                        continue
+                    if not size:
+                        return None
+                    break
+                if not count:
+                    break
+                size += count
+                reads += 1
+        except ssl.SSLEOFError:
+            pass  # the end, see rule 2; the next call meets it again
+        except ssl.SSLError as error:
+            broken = self._break()
+            if not size:
+                raise broken from error
         if self._tls.pending():
             reads -= 1  # the next call brings the rest of that record
         self._barren -= reads
         self._content += size
         self._received += size
-        return data
+        return size
 
     def _feed(self) -> bool:
         """Give the library some of the records that have come; False if there are none, or too many for this turn.

@@ -79,6 +79,12 @@ class MemoryLink:
         except trio.ClosedResourceError:
             raise LinkBroken from None
 
+    async def receive_some(self, most: int) -> list[bytes | str]:
+        return [await self.receive()]
+
+    def read_ahead(self, size: int, messages: int) -> None:
+        """A link in memory holds two messages."""
+
     def acked_bytes(self) -> tuple[int, bool]:
         return 0, False
 

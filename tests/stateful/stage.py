@@ -22,7 +22,7 @@ from p2p_copy.transport import limits
 from p2p_copy.transport.link import LinkBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.proxy_address import ProxyAddress
@@ -212,6 +212,16 @@ class Memory:
             self.abort()
             raise
         said.append(item)
+
+    async def send_all(self, items: Iterable[bytes | str]) -> None:
+        for item in items:
+            await self.send(item)
+
+    def read_ahead(self, size: int, messages: int) -> None:
+        """All that came is here."""
+
+    async def receive_some(self, most: int) -> list[bytes | str]:
+        return [await self.receive()]
 
     async def receive(self) -> bytes | str:
         await trio.lowlevel.checkpoint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -51,10 +52,18 @@ class MemoryChannel:
         await self.may_send.wait()
 
     async def receive(self) -> bytes:
+        (record,) = await self.receive_some(1)
+        return record
+
+    async def receive_some(self, most: int) -> list[bytes]:
         try:
-            return await self._incoming.receive()
+            records = [await self._incoming.receive()]
         except trio.EndOfChannel:
             raise anyio.EndOfStream from None
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while len(records) < most:
+                records.append(self._incoming.receive_nowait())
+        return records
 
     async def give_up(self) -> bool:
         await trio.lowlevel.checkpoint()

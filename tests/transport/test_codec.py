@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 from contextlib import suppress
-from itertools import pairwise
+from io import BytesIO
+from itertools import cycle, pairwise
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -32,6 +33,7 @@ from p2p_copy.transport.codec import (
     Piece,
     encode,
     frame_buffers,
+    header,
 )
 
 MASK = b"\x01\x80\xff\x42"
@@ -311,6 +313,57 @@ def test_a_long_payload_is_not_copied_if_it_came_in_one_piece() -> None:
     assert decoder.ahead == len(head) - 4
     list(decoder.feed(head[4:] + payload + encode(Opcode.BINARY, b"short", None)))
     assert decoder.ahead == 0
+
+
+long_fragments = st.lists(st.sampled_from([0, 10, limits.LONG_FRAME, 70_000]), min_size=1, max_size=4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(long_fragments, st.booleans()), min_size=1, max_size=5), st.data())
+def test_long_messages_are_the_same_in_memory_that_is_used_again(
+    messages: list[tuple[list[int], bool]], data: st.DataObject
+) -> None:
+    """They may have fragments, with pings between them, and be read into their place or fed."""
+    wire, expected = b"", []
+    for number, (sizes, ping) in enumerate(messages):
+        parts = [bytes((number * 16 + at,)) * size for at, size in enumerate(sizes)]
+        for at, part in enumerate(parts):
+            wire += (
+                header(Opcode.CONTINUATION if at else Opcode.BINARY, len(part), None, last=part is parts[-1])
+                + part
+            )
+            if ping:
+                wire += encode(Opcode.PING, b"ping", None)
+        expected.append(b"".join(parts))
+    decoder = Decoder(masked=False, max_message=2**20)
+    decoder.memory = cycle([BytesIO() for _ in range(2)])
+    heard: list[Message] = []
+    at = 0
+    while at < len(wire):
+        size = data.draw(st.sampled_from([1, 10, 1000, limits.LONG_FRAME, 10**6]))
+        if data.draw(st.booleans()) and (space := decoder.space()) is not None:
+            with space:
+                size = min(size, len(space))
+                space[:size] = wire[at : at + size]
+            message = decoder.fill(size)
+            heard += [message] if message else []
+        else:
+            heard += decoder.feed(wire[at : at + size])
+        at += size
+    assert [each.payload for each in heard if each.opcode is Opcode.BINARY] == expected
+    assert all(each.payload == b"ping" for each in heard if each.opcode is not Opcode.BINARY)
+
+
+def test_memory_is_used_again_as_soon_as_nobody_has_the_message() -> None:
+    decoder = Decoder(masked=False, max_message=2**20)
+    decoder.memory = cycle([BytesIO()])
+    whole = encode(Opcode.BINARY, bytes(limits.LONG_FRAME), None)
+    kept = next(decoder.feed(whole)).payload
+    other = next(decoder.feed(encode(Opcode.BINARY, b"x" * limits.LONG_FRAME, None))).payload
+    assert kept == bytes(limits.LONG_FRAME)
+    place = id(other)
+    del other
+    assert id(next(decoder.feed(whole)).payload) == place
 
 
 def test_the_beginning_of_a_read_is_not_taken_for_all_of_it() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 import trio
-from trio.testing import lockstep_stream_pair, memory_stream_pair
+from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 
 from p2p_copy.transport import limits
@@ -234,6 +234,31 @@ async def test_nothing_is_read_until_all_that_came_was_received() -> None:
                 await trio.testing.wait_all_tasks_blocked()
                 assert read == list(range(number + 1))
                 assert await link.receive() == b"x"
+
+
+async def test_with_room_a_client_reads_ahead_within_bounds() -> None:
+    size, count = 300 * KIB, 30
+    room = 3 * size
+    messages = [bytes((number,)) * size for number in range(count)]
+    async with linked() as (client, server), trio.open_nursery() as nursery:
+        client.read_ahead(room, 8)
+
+        async def send() -> None:
+            for number, message in enumerate(messages):
+                await server.send_pieces([Piece(message[:70_000], last=False), Piece(message[70_000:])])
+                await server.send(f"{number}")
+
+        nursery.start_soon(send)
+        while client._inbox.weight <= room:
+            await wait_all_tasks_blocked(0.01)
+        assert room < client._inbox.weight <= room + limits.RECEIVE_BUFFER
+        heard: list[bytes | str] = []
+        while len(heard) < 2 * count:
+            some = await client.receive_some(3)
+            assert 0 < len(some) <= 3
+            heard += some
+        assert heard[::2] == messages
+        assert heard[1::2] == [str(number) for number in range(count)]
 
 
 async def test_a_receiver_that_takes_nothing_stops_its_sender_within_bounds() -> None:

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.tcp import Joining, TCPStream, silence_in
+from p2p_copy.transport.tcp import Joining, TCPStream, gathering, silence_in
 from tests.support.links import serving, tcp_pair
 
 
@@ -60,6 +60,32 @@ async def test_a_stream_that_cannot_gather_gets_one_buffer() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     await Joining(ours).send_buffers([b"one ", bytearray(b"two "), memoryview(b"three")])
     assert await theirs.receive_some() == b"one two three"
+
+
+async def test_bytes_are_received_into_one_buffer_after_the_other() -> None:
+    one, other = await tcp_pair()
+    first, second = bytearray(3), bytearray(10)
+    async with one, other:
+        await one.send_all(b"abcdefg")
+        while await other.peek(7) != b"abcdefg":
+            pass
+        assert await other.receive_into(memoryview(first), memoryview(second)) == 7
+        assert first == b"abc"
+        assert second == b"defg" + bytes(6)
+        with trio.move_on_after(0.01) as scope:
+            await other.receive_into(memoryview(first))
+        assert scope.cancelled_caught
+        await one.send_eof()
+        assert await other.receive_into(memoryview(first)) == 0
+
+
+async def test_a_stream_of_trio_s_receives_into_buffers_as_well() -> None:
+    one, other = trio.testing.memory_stream_pair()
+    first, second = bytearray(3), bytearray(10)
+    await one.send_all(b"abcdefg")
+    assert await gathering(other).receive_into(memoryview(first), memoryview(second)) == 7
+    assert first == b"abc"
+    assert second == b"defg" + bytes(6)
 
 
 async def test_a_byte_that_was_peeked_at_can_be_received() -> None:

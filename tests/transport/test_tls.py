@@ -137,6 +137,33 @@ async def test_one_receive_takes_many_records(contexts: Any) -> None:
     assert await server.receive_some() == data
 
 
+async def test_records_are_decrypted_into_one_buffer_after_the_other(either: Any) -> None:
+    one, other = await pair(either)
+    async with one, other:
+        words = bytes(range(256)) * 1000
+        got = b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.send_all, words)
+            while len(got) < len(words):
+                first, second = bytearray(100_000), bytearray(10)
+                size = await other.receive_into(memoryview(first), memoryview(second))
+                got += first[:size] + second[: max(size - len(first), 0)]
+        assert got == words
+
+
+async def test_what_came_before_a_changed_record_is_good(contexts: Any) -> None:
+    one, other = await pair(contexts)
+    async with one, other:
+        for words in (b"first", b"second"):
+            await one.send_all(words)
+        await one._transport.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+        first, second = bytearray(11), bytearray(1)
+        assert await other.receive_into(memoryview(first), memoryview(second)) == 11
+        assert first == b"firstsecond"
+        with pytest.raises(trio.BrokenResourceError):
+            await other.receive_into(memoryview(first))
+
+
 class Counted(Crumbs):
     """A stream that counts its receives."""
 

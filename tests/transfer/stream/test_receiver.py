@@ -75,11 +75,11 @@ class Parted:
         if self._sends > 1:  # the first record says how much is here
             raise LinkBroken
 
-    async def receive(self) -> bytes:
+    async def receive_some(self, most: int) -> list[bytes]:
         await trio.sleep(0.01)
         if not self._records:
             raise LinkBroken
-        return self._records.popleft()
+        return [self._records.popleft()]
 
 
 async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
