@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from p2p_copy import errors
 from p2p_copy.doctor import limits
 from p2p_copy.doctor.examination import Subject, examine
 from p2p_copy.doctor.finding import Check, Finding, Verdict
+from p2p_copy.doctor.machine import tls_library
 from p2p_copy.options import RelayAccess
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport import limits as transport_limits
@@ -278,6 +280,29 @@ async def test_a_proxy_that_is_not_there(tmp_path: Path) -> None:
     found = await examined("wss://relay.invalid", tmp_path, variables=variables)
     assert isinstance(found.wrong(Check.TCP), errors.ProxyUnreachable)
     assert "Check HTTPS_PROXY in the environment" in str(found.wrong(Check.TCP))
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "is_slow"),
+    [
+        ("OpenSSL 3.0.19 27 Jan 2026", (3, 0, 0, 19, 0), True),
+        ("OpenSSL 1.1.1w  11 Sep 2023", (1, 1, 1, 23, 15), True),
+        ("OpenSSL 3.1.0 14 Mar 2023", (3, 1, 0, 0, 0), False),
+        ("OpenSSL 3.5.8 25 Aug 2026", (3, 5, 0, 8, 0), False),
+        ("LibreSSL 3.3.6", (2, 0, 0, 0, 0), False),
+    ],
+)
+def test_it_says_if_a_newer_openssl_is_faster(name: str, version: tuple[int, ...], is_slow: bool) -> None:
+    said = tls_library(name, version)
+    assert said.startswith(name)
+    assert ("faster" in said) is is_slow
+
+
+async def test_the_program_line_has_the_version_of_openssl(tmp_path: Path) -> None:
+    found = await examined("ws://127.0.0.1:1", tmp_path)
+    assert (
+        tls_library(ssl.OPENSSL_VERSION, ssl.OPENSSL_VERSION_INFO) in found.findings[Check.PROGRAM].sentence
+    )
 
 
 # What relays do
