@@ -5,8 +5,8 @@ Each side is imported when it is asked for, since many programs, and each comman
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
@@ -25,6 +25,7 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.certificate import pin_for
 from p2p_copy.transport.proxy_address import parse_proxy
+from p2p_copy.value import replace
 
 Shown = TypeVar("Shown")
 
@@ -318,8 +319,8 @@ class ClientSettings:
     def _access(self, relay: str | RelayAccess) -> RelayAccess:
         """Return how to reach a relay: one that is only named, as the client says for all."""
         if isinstance(relay, str):
-            return replace(self._any_relay, url=relay)
-        return replace(relay, variables=os.environ)
+            return dataclasses.replace(self._any_relay, url=relay)
+        return dataclasses.replace(relay, variables=os.environ)
 
     def _relays_of(self, command: Command) -> tuple[RelayAccess, ...]:
         """Return how to reach the relays of a saved transfer: as it was begun, unless this client says otherwise.
@@ -333,7 +334,7 @@ class ClientSettings:
         if given and given.keys() != saved.keys():
             return self._relays
         relays = [given.get(url) or self._access(url) for url in saved]
-        relays = [replace(each, pin=each.pin or saved[each.url]) for each in relays]
+        relays = [dataclasses.replace(each, pin=each.pin or saved[each.url]) for each in relays]
         for each in relays:
             _check_access(each)
         return tuple(relays)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+# X25519 needs it, and would import it at its first use, while the other side waits.
+import cryptography.hazmat.backends.openssl  # noqa: F401
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from p2p_copy.errors import WrongCode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,6 +10,7 @@ from p2p_copy.errors import Declined, NotVerified, P2PCopyError, PeerMisbehaved,
 from p2p_copy.files.attributes import allowed_permissions
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
+from p2p_copy.files.state.journal import load_library
 from p2p_copy.files.stdio import StandardOutput
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import NoticeOnce, Observer, Report
@@ -29,6 +29,7 @@ from p2p_copy.transfer.stream.receiver import PipeOut
 from p2p_copy.transfer.tree.receiver import TreeReceiver
 from p2p_copy.transfer.verification import Verification, answer_time
 from p2p_copy.transport.pacer import Pacer
+from p2p_copy.value import replace
 from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ async def receive(
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
         if not over and story.begun:
             await story.probe()
+        load_library()  # now, since the sender may not be there yet
         helpers = story.pipe.write, resumption.save_progress, *beside
         report = await run_story(helpers, connect_options, resumption, story)
         done = True

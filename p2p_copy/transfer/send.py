@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +27,7 @@ from p2p_copy.transfer.stream.sender import PipeIn
 from p2p_copy.transfer.tree.sender import TreeSender
 from p2p_copy.transfer.verification import Verification, answer_time
 from p2p_copy.transport.pacer import Pacer
+from p2p_copy.value import replace
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:

@@ -259,7 +259,9 @@ async def _open_tcp(host: str, port: int) -> TCPStream:
 
     """
     with within(limits.DIAL_TIMEOUT):
-        stream = TCPStream(await trio.open_tcp_stream(host, port))
+        # Of a text Python would make IDNA first, and load all of that.
+        name = host.encode() if host.isascii() else host
+        stream = TCPStream(await trio.open_tcp_stream(name, port))
         stream.tune()
         return stream
     raise TimeoutError

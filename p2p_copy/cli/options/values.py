@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +11,8 @@ from p2p_copy.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-if TYPE_CHECKING:
     PathText = str
 else:
     PathText = Path
@@ -29,6 +28,8 @@ def moment_of(text: str, now: datetime) -> float:
         ValueError: it is none of these, or in the past.
 
     """
+    from datetime import datetime, timedelta  # most command lines have no such option
+
     if clock := _CLOCK.fullmatch(text):
         try:
             then = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
@@ -57,6 +58,8 @@ def parsed_by(parse: Callable[[str], object], metavar: str, **settings: Any) -> 
 
 
 def _deadline(text: str) -> float:
+    from datetime import datetime
+
     return moment_of(text, datetime.now())
 
 

@@ -16,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import errno
-import locale
 import os
 import time
 from collections import deque
@@ -101,7 +100,7 @@ class Writer:
     @property
     def encoding(self) -> str:
         """The encoding of what is written. A terminal in the C locale may show ASCII only, whatever Python assumes."""
-        if self.is_terminal and locale.setlocale(locale.LC_CTYPE) in {"C", "POSIX"}:
+        if self.is_terminal and _character_type() in {"C", "POSIX"}:
             return "ascii"
         return getattr(self.stream, "encoding", None) or "utf-8"
 
@@ -322,3 +321,10 @@ def _raw(stream: TextIO | None) -> RawIOBase | None:
         return None
     raw: RawIOBase = getattr(buffer, "raw", buffer)
     return raw
+
+
+def _character_type() -> str:
+    """Return the locale of characters."""
+    import locale  # slow, and only for terminals
+
+    return locale.setlocale(locale.LC_CTYPE)

@@ -115,7 +115,7 @@ def encode(facts: Facts) -> bytes:
         ValueError: they are too long.
 
     """
-    document = json.dumps(_plain(facts), indent=1).encode()
+    document = json.dumps(_plain(facts)).encode()
     if len(document) > limits.STATE_FACTS:
         raise ValueError("The facts about a transfer are too long.")
     return document

@@ -558,6 +558,12 @@ def _of_the_system(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 1) & 0xFF in _OF_THE_SYSTEM
 
 
+def load_library() -> None:
+    """Load SQLite, which takes long, at a time when nobody waits. If there is none, opening a journal says so."""
+    with suppress(ImportError):
+        import sqlite3  # noqa: F401
+
+
 def delete_journal(path: str) -> None:
     """Delete the file of a closed journal, and its companions. Never fails."""
     for ending in ("", *_COMPANIONS):  # the log is not first: a database without it may be inconsistent
