@@ -36,6 +36,9 @@ RIVAL = "p2p-copy[security]==0.1.2"
 WORMHOLE = ("magic-wormhole", "magic-wormhole-mailbox-server", "magic-wormhole-transit-relay")
 """What people use instead, and its two servers."""
 
+PIPING = "piping-server"
+"""What passes a file on and does nothing else; it comes from npm."""
+
 SPHINX = ("-W", "--keep-going", "-q", "-E")
 """The whole documentation anew; a warning is an error, also one about a link within it that leads nowhere."""
 
@@ -243,7 +246,13 @@ def bench(session: nox.Session) -> None:
     """How fast we are beside 0.1.2, magic-wormhole, scp and rsync; minutes. `-- --rounds 1 --scale 0.05` tries it."""
     session.install("-e", ".", *group("test"))
     wormhole = installed(session, "wormhole", *WORMHOLE) / "wormhole"
-    others = ("--wormhole", str(wormhole)) if wormhole.exists() else ()
+    others = ["--wormhole", str(wormhole)] if wormhole.exists() else []
+    piping = Path(session.create_tmp()).resolve() / "npm"
+    if shutil.which("npm"):
+        words = ("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(piping), PIPING)
+        session.run(*words, external=True, success_codes=[0, 1])
+    if (server := piping / "node_modules" / ".bin" / PIPING).exists():
+        others += ["--piping", str(server)]
     session.run("python", "-m", "tests.bench.speed", *measured(session), *others, *session.posargs)
 
 

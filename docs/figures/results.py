@@ -37,15 +37,15 @@ class Result:
 
 
 def results() -> list[Result]:
-    """Read the table of all results in docs/performance.md.
+    """Read the tables of results in docs/performance.md.
 
     Raises:
         ValueError: there is none.
 
     """
     page = (DOCS / "performance.md").read_text("utf-8")
-    table = re.search(r"^\| work \|[^|]*\| rate \| s \|.*\n\|[-:| ]+\n((?:\|.*\n)+)", page, re.MULTILINE)
-    if not table:
+    tables = re.findall(r"^\| work \|[^|]*\| rate \| s \|.*\n\|[-:| ]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    if not tables:
         raise ValueError("docs/performance.md has no table with work, program, rate and seconds")
-    rows = ([cell.strip() for cell in line.split("|")[1:]] for line in table[1].splitlines())
+    rows = ([cell.strip() for cell in line.split("|")[1:]] for table in tables for line in table.splitlines())
     return [Result(work, program, rate, seconds) for work, program, rate, seconds, *_ in rows]

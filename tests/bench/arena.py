@@ -7,6 +7,7 @@ import statistics
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.bench.data import difference, random_file
@@ -38,6 +39,8 @@ class Work:
     amount: float = 0
     unit: str = ""
     """The unit of a rate, such as MiB/s."""
+    gib: float = 0
+    """GiB of a large file: its processor time is shown for each."""
     receiver_waits: bool = False
     pairings: int = 1
     watched: bool = False
@@ -114,11 +117,16 @@ class Arena:
 
     def table(self, works: Sequence[Work]) -> str:
         """Return a table of what ran, and a sentence for each that did not."""
-        heads = ["work", "", "rate", "s", "CPU s: sender / relay / receiver", "peak MiB: the same"]
+        per = " per GiB" if any(work.gib for work in works) else ""
+        processor = f"CPU s{per}: sender / relay / receiver"
+        heads = ["work", "", "rate", "s", processor, "receiver's in the kernel", "peak MiB: the same"]
         if any(work.watched for work in works):
             heads.append("longest pause, s")
-        lines = [table(heads, [row for work in works for row in self._rows(work)]), ""]
-        lines += [f"Without {name}: {why}." for name, why in self.missing.items()]
+        return table(heads, [row for work in works for row in self._rows(work)]) + "\n"
+
+    def absent(self) -> str:
+        """Return a sentence for each contestant that could not take part, and each work that failed."""
+        lines = [f"Without {name}: {why}." for name, why in self.missing.items()]
         lines += [f"{title}: {name} failed: {why}" for (title, name), why in self.failures.items()]
         return "\n".join(lines)
 
@@ -126,11 +134,18 @@ class Arena:
         for who, runs in self.results.get(work.name, {}).items():
             seconds = [run.sender.seconds if work.receiver_waits else run.seconds for run in runs]
             rate = f"{number(work.amount / statistics.median(seconds))} {work.unit}" if work.amount else ""
-            processor = _sides(runs, lambda used: used.processor)
+            processor = _sides(runs, partial(_per_gib, work))
+            kernel = [run.receiver.kernel / (work.gib or 1) for run in runs if run.receiver]
             peak = _sides(runs, lambda used: mib(used.peak))
             pauses = [run.longest_pause for run in runs if run.longest_pause is not None]
             paused = [number(max(pauses))] if pauses else []
-            yield [work.title, who, rate, median(seconds), processor, peak, *paused]
+            in_kernel = number(statistics.median(kernel)) if kernel else "-"
+            yield [work.title, who, rate, median(seconds), processor, in_kernel, peak, *paused]
+
+
+def _per_gib(work: Work, used: Usage) -> float:
+    """Return the processor time for each GiB of a large file, or that of the whole work."""
+    return used.processor / (work.gib or 1)
 
 
 def _sides(runs: Sequence[Run], figure: Callable[[Usage], float]) -> str:

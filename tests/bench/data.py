@@ -39,6 +39,16 @@ def _in_memory(need: int) -> Path | None:
     return MEMORY if room >= need else None
 
 
+def touch_memory(folder: Path, size: int) -> None:
+    """Fill memory once, so that the machine below this one has it, and the first program need not wait for that."""
+    path = folder / "touched"
+    piece = bytes(_PIECE)
+    with path.open("wb") as file:
+        for _ in range(0, size, _PIECE):
+            file.write(piece)
+    path.unlink()
+
+
 def random_file(path: Path, size: int) -> Path:
     """Make a file of random bytes, which cannot be compressed."""
     with path.open("wb") as file:

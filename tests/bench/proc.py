@@ -63,6 +63,13 @@ def processor_seconds(pid: int, *, children: bool = False) -> float:
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
+def kernel_seconds(pid: int, *, children: bool = False) -> float:
+    """Return those of the `processor_seconds` that a process spent in the kernel."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    ticks = stat.rpartition(")")[2].split()[_CPU_FIELDS_CHILDREN if children else _CPU_FIELDS]
+    return sum(map(int, ticks[1::2])) / os.sysconf("SC_CLK_TCK")
+
+
 def all_processor_seconds() -> float:
     """Return the processor time of all programs on this machine."""
     line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]

@@ -60,12 +60,16 @@ class Failed(Exception):
 
 
 class Usage(NamedTuple):
-    """What a program used between two moments of the monotonic clock: processor seconds, peak memory in KiB."""
+    """What a program used between two moments of the monotonic clock: processor seconds, peak memory in KiB.
+
+    `kernel` are the processor seconds in the kernel. Memory that the machine has to fetch first makes them many more.
+    """
 
     began: float
     ended: float
     processor: float
     peak: int
+    kernel: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -99,12 +103,18 @@ class Run:
 def together(used: Sequence[Usage]) -> Usage:
     """Return what several programs used together: from the first start to the last end, and the largest peak."""
     began, ended = min(each.began for each in used), max(each.ended for each in used)
-    return Usage(began, ended, sum(each.processor for each in used), max(each.peak for each in used))
+    return Usage(
+        began,
+        ended,
+        sum(each.processor for each in used),
+        max(each.peak for each in used),
+        sum(each.kernel for each in used),
+    )
 
 
 def variables(**more: str) -> dict[str, str]:
     """Return the environment of a measured program, without what leads to this checkout, the tests or an ssh-agent."""
-    unwanted = ("PYTHONPATH", "PYTHONWARNINGS", "SSH_AUTH_SOCK")
+    unwanted = ("PYTHONPATH", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "SSH_AUTH_SOCK")
     return {name: value for name, value in environment(**more).items() if name not in unwanted}
 
 
@@ -161,8 +171,8 @@ class Client(Program):
         code, *figures = self._report.read_text(encoding="ascii").split()
         if code != "0":
             raise self.failed(f"ended with {code}")
-        began, ended, processor, peak = map(float, figures)
-        return Usage(began, ended, processor, int(peak))
+        began, ended, processor, kernel, peak = map(float, figures)
+        return Usage(began, ended, processor, int(peak), kernel)
 
 
 def wait(clients: Sequence[Client]) -> list[Usage]:
@@ -192,6 +202,7 @@ class Server(Program):
         self.start = proc.peak(self.process.pid)
         self._began = time.monotonic()
         self._used = proc.processor_seconds(self.process.pid, children=True)
+        self._kernel = proc.kernel_seconds(self.process.pid, children=True)
 
     def _wait_until_open(self, host: str, port: int) -> None:
         deadline = time.monotonic() + START
@@ -212,7 +223,8 @@ class Server(Program):
         if self.process.poll() is not None:
             raise self.failed("has ended")
         processor = proc.processor_seconds(self.process.pid, children=True) - self._used
-        return Usage(self._began, time.monotonic(), processor, proc.peak(self.process.pid))
+        kernel = proc.kernel_seconds(self.process.pid, children=True) - self._kernel
+        return Usage(self._began, time.monotonic(), processor, proc.peak(self.process.pid), kernel)
 
 
 def end_in_order() -> None:

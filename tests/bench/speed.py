@@ -18,19 +18,23 @@ from p2p_copy.transport import limits as transport_limits
 from tests.bench.arena import Arena, Work
 from tests.bench.bare import Bare
 from tests.bench.contestants import Contestant, Ours, Rival, Wormhole
-from tests.bench.data import GIB, KIB, random_file, small_files, workspace
-from tests.bench.goals import goals
+from tests.bench.data import GIB, KIB, random_file, small_files, touch_memory, workspace
+from tests.bench.goals import HEADS, goal_rows
+from tests.bench.interpreters import prepared
 from tests.bench.markdown import Machine, mib, number, say, table
+from tests.bench.pairings import MANY as MANY_PAIRINGS, Pairings, measure
+from tests.bench.piping import Piping
 from tests.bench.runs import Failed, end_in_order
 from tests.bench.secure_shell import Rsync, Scp, Shell
 from tests.support.certificates import Certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.bench.arena import Results
 
-NAMES = ("large-ws", "large-wss", "small", "one-byte", "help")
+NAMES = ("large-ws", "large-wss", "gib-ws", "gib-wss", "small", "one-byte", "help", "pairings")
+STARTS = ("one-byte", "help")
 SLOW = ("some", "many")
 """Works that are done only with `--many` or `--only`."""
 
@@ -53,6 +57,8 @@ through their own relays. scp and rsync go straight to a server, whose CPU time 
 a server used before its first client is not counted. A peak of 9 MiB means 9 MiB or less: the process that measures
 takes as much itself. "bare" is no program to use: it is three processes with the same libraries and records in blocking
 loops, without event loop, WebSocket, key exchange, protocol, journal and limits. It shows how much is left to gain.
+piping-server with curl only passes on: it neither encrypts nor checks. Memory was filled once before, so that no
+program waits for it: if a receiver took much more time in the kernel than others, that was not enough.
 """
 
 PAIRING = (
@@ -63,16 +69,31 @@ and one more at each of its two links."""
 
 
 def works(
-    plain: Sequence[Contestant], secure: Sequence[Contestant], bare: Sequence[Bare], rounds: int, scale: float
+    plain: Sequence[Contestant],
+    secure: Sequence[Contestant],
+    bare: Sequence[Bare],
+    passing: Sequence[Contestant],
+    rounds: int,
+    scale: float,
 ) -> list[Work]:
     """Return all works.
 
-    `plain` are the contestants without TLS, `secure` those with it; `bare` has one of each.
+    `plain` are the contestants without TLS, `secure` those with it; `bare` has one of each, and `passing` can only pass
+    on one file.
     """
-    size, count = int(LARGE * scale), int(SMALL * scale)
+    size, gib, count = int(LARGE * scale), int(GIB * scale), int(SMALL * scale)
 
     def large(top: Path) -> Path:
         return random_file(top, size)
+
+    def one_gib(top: Path) -> Path:
+        return random_file(top, gib)
+
+    def of_file(
+        name: str, where: str, able: Sequence[Contestant], make: Callable[[Path], Path], size: int
+    ) -> Work:
+        amount = size / KIB**2
+        return Work(name, f"{number(amount)} MiB, {where}", able, make, rounds, amount, "MiB/s", size / GIB)
 
     def small(top: Path) -> Path:
         return small_files(top, count, SMALL_SIZE)
@@ -80,21 +101,13 @@ def works(
     def one_byte(top: Path) -> Path:
         return random_file(top, 1)
 
-    mib_large, ours = size / KIB**2, plain[:1]
+    ours = plain[:1]
     own_help = [each for each in plain if isinstance(each, Ours | Rival | Wormhole)]
     return [
-        Work(
-            "large-ws", f"{number(mib_large)} MiB, ws", [*plain, bare[0]], large, rounds, mib_large, "MiB/s"
-        ),
-        Work(
-            "large-wss",
-            f"{number(mib_large)} MiB, wss on both legs",
-            [*secure, bare[1]],
-            large,
-            rounds,
-            mib_large,
-            "MiB/s",
-        ),
+        of_file("large-ws", "ws", [*plain, *passing], large, size),
+        of_file("large-wss", "wss on both legs", secure, large, size),
+        of_file("gib-ws", "ws", [*ours, bare[0]], one_gib, gib),
+        of_file("gib-wss", "wss on both legs", [*secure[:1], bare[1]], one_gib, gib),
         Work("small", f"{count:,} files of 4 KiB, ws", plain, small, rounds, count, "files/s"),
         Work("one-byte", "1 byte, receiver waiting, ws", plain, one_byte, rounds, receiver_waits=True),
         Work("help", "`--help`", own_help, None, rounds),
@@ -128,14 +141,23 @@ def relay_memory(results: Results) -> str:
     )
 
 
-def report(arena: Arena, done: Sequence[Work], size: int, machine: Machine, programs: Sequence[str]) -> str:
-    rows = [row for goal in goals(size / GIB) if (row := goal.row(arena.results))]
-    parts = ["# How fast p2p-copy is\n", machine.about(programs), "\n" + EXPLAINED]
-    if rows:
-        heads = ["", Ours.name, "beside", "ratio", "goal", "reached"]
-        parts += ["## Goals\n", table(heads, rows) + "\n", relay_memory(arena.results)]
-    parts += ["## All results\n", arena.table(done)]
-    return "\n".join(parts)
+def report(
+    arena: Arena,
+    done: Sequence[Work],
+    pairings: Mapping[int, Sequence[Pairings]],
+    size: int,
+    about: Sequence[str],
+) -> str:
+    parts = ["# How fast p2p-copy is\n", *about, "\n" + EXPLAINED]
+    if rows := goal_rows(arena.results, pairings, size / GIB):
+        parts += ["## Goals\n", table(HEADS, rows) + "\n", relay_memory(arena.results)]
+    start = [work for work in done if work.name in STARTS]
+    large = [work for work in done if work.gib]
+    files = [work for work in done if work not in (*start, *large)]
+    for title, part in (("Large files", large), ("Many files", files), ("Start", start)):
+        if part:
+            parts += [f"## {title}\n", arena.table(part)]
+    return "\n".join((*parts, arena.absent()))
 
 
 def main() -> int:
@@ -143,6 +165,7 @@ def main() -> int:
     parser.add_argument("--ours", default=str(Path(sys.executable).with_name("p2p-copy")), help="our program")
     parser.add_argument("--rival", help="the program of an installed p2p-copy 0.1.2")
     parser.add_argument("--wormhole", help="the program of magic-wormhole, its servers' `twist` beside it")
+    parser.add_argument("--piping", help="the program of piping-server")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the data, to try it out")
     parser.add_argument("--only", nargs="+", choices=NAMES + SLOW, default=NAMES, metavar="WORK")
@@ -153,17 +176,26 @@ def main() -> int:
     need = max(ROOM * size, int(MANY * words.scale) * EMPTY_FILE if "many" in names else 0)
     end_in_order()
     machine = Machine()
+    alike = prepared([words.ours, *([words.rival] if words.rival else [])])
+    pairings: dict[int, list[Pairings]] = {1: [], MANY_PAIRINGS: []}
     with workspace(need) as folder:
+        touch_memory(folder, need)
         arena = Arena(folder)
         certificates = Certificates(folder)
         plain, secure = _contestants(words, folder, certificates, arena)
         bare = Bare(), Bare(certificates)
-        arena.warm_up([*plain, *secure, *bare])
-        done = [work for work in works(plain, secure, bare, words.rounds, words.scale) if work.name in names]
+        passing = _passing(words.piping, arena)
+        arena.warm_up([*plain, *secure, *bare, *passing])
+        all_works = works(plain, secure, bare, passing, words.rounds, words.scale)
+        done = [work for work in all_works if work.name in names]
         for work in done:
             arena.do(work)
+        for turn in range(words.rounds if "pairings" in names else 0):
+            for count in pairings:
+                say(f"pairings, round {turn + 1}: {count}", to_people=True)
+                pairings[count].append(measure(words.ours, count, folder))
     programs = [words.ours, *([words.wormhole] if words.wormhole else []), "ssh", "rsync"]
-    say(report(arena, done, size, machine, programs))
+    say(report(arena, done, pairings, size, [machine.about(programs), alike]))
     return 1 if arena.failed(Ours.name) else 0
 
 
@@ -192,6 +224,17 @@ def _contestants(
     except Failed as failed:
         arena.missing[Rsync.name] = str(failed)
     return plain, secure
+
+
+def _passing(server: str | None, arena: Arena) -> list[Contestant]:
+    """Return piping-server, if it can take part."""
+    try:
+        if server is None:
+            raise Failed("no program was named")
+        return [Piping(server)]
+    except Failed as failed:
+        arena.missing[Piping.name] = str(failed)
+        return []
 
 
 if __name__ == "__main__":

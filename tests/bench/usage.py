@@ -1,8 +1,8 @@
 """Runs one command, and writes what it used: `python -I -S usage.py REPORT COMMAND…`.
 
-REPORT gets one line: exit code, start and end on the monotonic clock, processor seconds, and peak memory in KiB, those
-of the command's own children included. This is a program of its own, and a small one, because Linux counts the memory
-of the process that starts a program as that program's peak.
+REPORT gets one line: exit code, start and end on the monotonic clock, processor seconds, those of them in the kernel,
+and peak memory in KiB, with the command's own children. This is a program of its own, and a small one, because Linux
+counts the memory of the process that starts a program as that program's peak.
 """
 
 import os
@@ -24,7 +24,9 @@ def main() -> None:
     ended = time.monotonic()
     processor = used.ru_utime + used.ru_stime
     with open(report, "w", encoding="ascii") as file:
-        file.write(f"{os.waitstatus_to_exitcode(status)} {began} {ended} {processor} {used.ru_maxrss}\n")
+        file.write(
+            f"{os.waitstatus_to_exitcode(status)} {began} {ended} {processor} {used.ru_stime} {used.ru_maxrss}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -161,7 +161,10 @@ def _parsed(command: str = "", *, words: Sequence[str]) -> Plain:
 
 
 def _has_configuration() -> bool:
-    return bool(os.environ.get(CONFIG_VARIABLE)) or os.path.exists(default_path())
+    """Return whether there is a configuration file; the null device is what people name for none."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return named != os.devnull
+    return os.path.exists(default_path())
 
 
 def _take(word: str, rest: Iterator[str], options: dict[str, _Option], given: dict[str, list[str]]) -> None:

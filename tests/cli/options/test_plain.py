@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -133,6 +134,9 @@ def test_a_configuration_file_is_not_plain(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     monkeypatch.setenv(CONFIG_VARIABLE, "file")
     assert plain_command(words) is None
+    monkeypatch.setenv(CONFIG_VARIABLE, os.devnull)
+    assert plainly(words) == by_library(words)
+    assert plain_command(words) is not None
 
 
 def test_a_moment_is_the_same() -> None:
