@@ -64,8 +64,9 @@ class Status:
     last_error: str | None = None
 
     def needs_attention(self, now: float) -> bool:
-        """Return whether an operator should look: there is no certificate in spite of a try, or too little of its life is
-        left. This is right for certificates of days as well as of months.
+        """Return whether an operator should look: a try has brought no certificate, or the end of the one in use is near.
+
+        What is near depends on its life, so this is right for certificates of days as well as of months.
         """
         if self.valid_from is None or self.expires is None:
             return self.failures > 0

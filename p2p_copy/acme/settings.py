@@ -35,8 +35,7 @@ class AcmeSettings:
     """Which certificate to get, from whom, and where to keep it. What is given is brought into one form.
 
     Attributes:
-        names: DNS names (lower case, IDNA) and IP addresses of the certificate, without wildcards; the first is the main
-            one.
+        names: DNS names (lower case, IDNA) and IP addresses of the certificate, without wildcards.
         folder: where account, keys and chains are kept. It is made with its parents, for this user only.
         email: where the authority may write to; None for nowhere.
         directory: https address of the authority's directory, or a key of `DIRECTORIES`.

@@ -1,0 +1,424 @@
+"""Keeps account, keys and certificates on disk, so that neither a kill nor a full disk costs an issued certificate.
+
+    lock                    held while ordering; the system lets go of it when a process dies
+    tries.json              how the last tries went, so that restarts do not begin to count anew
+    accounts/ID/            key.pem, account.json: one for each authority and external account
+    order/                  key.pem, room, facts.json: the order that runs, and the address where it goes on
+    certificates/NUMBER/    key.pem, chain.pem, facts.json: the highest number is the newest
+
+Rules:
+1. Folders are 0700 and files 0600 from the first moment on, whatever the umask, parents that are made here included.
+2. A file appears whole, under its name, or not at all; so does a certificate with its key.
+3. Before an order its key is on disk, and room for the chain. Issuance then needs no more space.
+4. What is damaged is as good as missing. Only the lock's holder changes `accounts`, `order` and `certificates`.
+
+All methods block, and raise OSError for what the disk refuses: `in_thread` does them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from p2p_copy.acme import limits
+from p2p_copy.acme.challenge import key_pem
+from p2p_copy.acme.schedule import Validity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from p2p_copy.acme.settings import AcmeSettings
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_KEY: Final = "key.pem"
+_CHAIN: Final = "chain.pem"
+_FACTS: Final = "facts.json"
+_ROOM: Final = "room"
+_NEW: Final = "new-"
+"""How names begin of what is not complete yet; a process that died has left it."""
+
+_MOST_FILE: Final = limits.MOST_ANSWER
+"""Bytes that are read of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a certificate was ordered for; a certificate for something else is replaced at once."""
+
+    names: tuple[str, ...]
+    directory: str
+    profile: str | None
+
+    @classmethod
+    def by(cls, settings: AcmeSettings) -> Wanted:
+        """Return what these settings want. The order of names is of no account."""
+        return cls(tuple(sorted(settings.names)), settings.directory, settings.profile)
+
+    @classmethod
+    def read(cls, facts: dict[str, Any]) -> Wanted:
+        """Return what was wanted, as `facts` say it."""
+        return cls(tuple(facts["names"]), facts["directory"], facts["profile"])
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"names": list(self.names), "directory": self.directory, "profile": self.profile}
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate on disk that fits its key. `obtained` is a Unix time; `leaf` is the certificate itself."""
+
+    number: int
+    chain_file: Path
+    key_file: Path
+    wanted: Wanted
+    validity: Validity
+    obtained: float
+    leaf: x509.Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at an authority: its key, and where it is; `url` is None before it is registered."""
+
+    key: ec.EllipticCurvePrivateKey
+    url: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order that runs: the key of its certificate, and where it is; `url` is None before it was sent."""
+
+    key: ec.EllipticCurvePrivateKey
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How the last tries went. Times are Unix times.
+
+    Attributes:
+        last: when one was begun; None for never.
+        failures: how many failed in a row.
+        error: why the last one failed; None if it did not.
+        after: when the next one is due after a failure.
+        not_before: what the authority asked to wait for.
+
+    """
+
+    last: float | None = None
+    failures: int = 0
+    error: str | None = None
+    after: float = 0.0
+    not_before: float = 0.0
+
+    @classmethod
+    def read(cls, facts: dict[str, Any]) -> Tries:
+        """Return how they went, as `facts` say it."""
+        last, error = facts["last"], facts["error"]
+        return cls(
+            float(last) if last is not None else None,
+            int(facts["failures"]),
+            str(error) if error is not None else None,
+            float(facts["after"]),
+            float(facts["not_before"]),
+        )
+
+
+class Store:
+    """The folder of one relay's certificates."""
+
+    def __init__(self, settings: AcmeSettings) -> None:
+        """Touch nothing yet."""
+        self._folder = settings.folder
+        self._orders = settings.folder / "order"
+        self._certificates = settings.folder / "certificates"
+        # The address of a directory has slashes, and an external account is as good as another authority.
+        account = sha256(f"{settings.directory}\n{settings.eab_kid or ''}".encode()).hexdigest()[:16]
+        self._account = settings.folder / "accounts" / account
+        self._wanted = Wanted.by(settings)
+
+    # The folder and its lock
+
+    def make(self) -> None:
+        """Make the folder and its parents, if they do not exist, for this user only."""
+        for folder in (self._certificates, self._account):
+            _make(folder)
+        if sys.platform != "win32":
+            with suppress(PermissionError):  # another user owns it, who may do as they like in any case
+                self._folder.chmod(0o700)
+
+    def try_lock(self) -> int | None:
+        """Return the descriptor of the lock; None if another process has it."""
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(descriptor)
+            return None
+        except OSError:
+            pass  # the file system has no locks; then two relays on one folder can only cost each other orders
+        return descriptor
+
+    def unlock(self, lock: int) -> None:
+        """Let go of the lock."""
+        os.close(lock)
+
+    def sweep(self) -> None:
+        """Remove what processes that died have left, and finish a certificate that lacked its last step only."""
+        for folder in (self._folder, self._account, self._orders):
+            for path in _listed(folder):
+                if path.name.startswith(_NEW):
+                    _remove(path)
+        if (self._orders / _CHAIN).exists():
+            if self._load(self._orders, 0) is not None:
+                self._publish()
+            else:
+                self.drop_order()
+
+    # Certificates
+
+    def certificates(self) -> list[Certificate]:
+        """Return those that can be used, the newest first. Without a folder there are none."""
+        found = (
+            self._load(path, int(path.name)) for path in _listed(self._certificates) if path.name.isdigit()
+        )
+        return sorted(filter(None, found), key=lambda one: one.number, reverse=True)
+
+    def _load(self, folder: Path, number: int) -> Certificate | None:
+        """Return the certificate in a folder; None if it is damaged."""
+        try:
+            wanted = Wanted.read(_read_facts(folder / _FACTS))
+            chain = _read(folder / _CHAIN)
+            leaf = check_chain(chain, _load_key(folder))
+            obtained = (folder / _CHAIN).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+            return None
+        validity = Validity(leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
+        return Certificate(number, folder / _CHAIN, folder / _KEY, wanted, validity, obtained, leaf)
+
+    def discard_old(self, used: Certificate) -> None:
+        """Remove the certificates that nobody needs any more, now that one is used."""
+        numbers = sorted(
+            int(path.name)
+            for path in _listed(self._certificates)
+            if path.name.isdigit() and int(path.name) <= used.number
+        )
+        for number in numbers[: -limits.KEPT_CERTIFICATES]:
+            _remove(self._certificates / str(number))
+
+    # The account
+
+    def account(self) -> Account:
+        """Return the account; its key is on disk already, made now if there was none."""
+        try:
+            key = _load_key(self._account)
+        except (FileNotFoundError, ValueError, TypeError):
+            key = ec.generate_private_key(ec.SECP256R1())
+            _write(self._account / _KEY, key_pem(key))
+            self.save_account(None, None)
+        try:
+            facts = _read_facts(self._account / "account.json")
+            return Account(key, facts["url"], facts["email"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return Account(key, None, None)
+
+    def save_account(self, url: str | None, email: str | None) -> None:
+        """Remember where the account is, and the address that it names."""
+        _write_facts(self._account / "account.json", {"url": url, "email": email})
+
+    # The order
+
+    def order(self) -> Order | None:
+        """Return the order that runs, if it is for what is wanted; None otherwise."""
+        try:
+            facts = _read_facts(self._orders / _FACTS)
+            if Wanted.read(facts) != self._wanted or not (self._orders / _ROOM).exists():
+                return None
+            return Order(_load_key(self._orders), facts["order"])
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+            return None
+
+    def new_order(self) -> Order:
+        """Put a new key and room for the chain on disk, in place of any order before."""
+        self.drop_order()
+        key = ec.generate_private_key(ec.SECP256R1())
+        folder = self._folder / f"{_NEW}{os.urandom(8).hex()}"
+        _make(folder)
+        try:
+            _write(folder / _KEY, key_pem(key))
+            # File systems that compress, or keep holes, would give no space for zeros.
+            _write(folder / _ROOM, os.urandom(limits.ROOM))
+            _write_facts(folder / _FACTS, {**self._wanted.facts(), "order": None})
+            folder.rename(self._orders)
+        except BaseException:
+            _remove(folder)
+            raise
+        _sync(self._folder)
+        return Order(key, None)
+
+    def save_order(self, url: str) -> None:
+        """Remember where the order is: then another process can go on with it."""
+        _write_facts(self._orders / _FACTS, {**self._wanted.facts(), "order": url})
+
+    def drop_order(self) -> None:
+        """Forget the order."""
+        _remove(self._orders)
+
+    def complete(self, chain: bytes) -> Certificate:
+        """Put the chain into the room that was kept for it, and return the certificate under its number.
+
+        Raises:
+            ValueError: the chain does not belong to the order's key.
+
+        """
+        check_chain(chain, _load_key(self._orders))
+        with open(self._orders / _ROOM, "r+b") as room:
+            room.write(chain)
+            room.truncate()
+            room.flush()
+            os.fsync(room.fileno())
+        (self._orders / _ROOM).replace(self._orders / _CHAIN)
+        _sync(self._orders)
+        return self._publish()
+
+    def _publish(self) -> Certificate:
+        numbers = [int(path.name) for path in _listed(self._certificates) if path.name.isdigit()]
+        number = max(numbers, default=0) + 1
+        folder = self._certificates / str(number)
+        self._orders.rename(folder)
+        _sync(self._certificates)
+        certificate = self._load(folder, number)
+        if certificate is None:
+            raise FileNotFoundError(f"'{folder}' has changed")
+        return certificate
+
+    # The tries
+
+    def tries(self) -> Tries:
+        """Return how the last tries went."""
+        try:
+            return Tries.read(_read_facts(self._folder / "tries.json"))
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+            return Tries()
+
+    def save_tries(self, tries: Tries) -> None:
+        """Remember how they went."""
+        _write_facts(self._folder / "tries.json", asdict(tries))
+
+
+async def in_thread(job: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Do what touches the disk, which may not answer: a keeper that is cancelled leaves the thread behind."""
+    return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True)
+
+
+def check_chain(chain: bytes, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Return the first certificate of a chain (PEM).
+
+    Raises:
+        ValueError: there is none, or it has another key.
+
+    """
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    if leaf.public_key() != key.public_key():
+        raise ValueError("the certificate has another key than the order")
+    return leaf
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and its parents, each for this user only; `mkdir(parents=True)` would leave parents open."""
+    if not folder.parent.exists():
+        _make(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (folder / name for name in names)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all in it, if it is there."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except NotADirectoryError:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(_MOST_FILE)
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    facts = json.loads(_read(path))
+    if not isinstance(facts, dict):
+        raise ValueError("no facts")
+    return facts
+
+
+def _load_key(folder: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(_read(folder / _KEY), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("a key of another kind")
+    return key
+
+
+def _write_facts(path: Path, facts: dict[str, Any]) -> None:
+    _write(path, json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears whole, or not at all."""
+    descriptor, new = tempfile.mkstemp(prefix=_NEW, dir=path.parent)  # is 0600
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(new, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make sure that the names in a folder outlive a power cut."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
