@@ -64,7 +64,7 @@ class Status:
     last_error: str | None = None
 
     def needs_attention(self, now: float) -> bool:
-        """Return whether an operator should look: a try has brought no certificate, or the end of the one in use is near.
+        """Return whether an operator should look: a try brought no certificate, or the end of the one in use is near.
 
         What is near depends on its life, so this is right for certificates of days as well as of months.
         """

@@ -74,7 +74,7 @@ class CertificateKeeper:
         self._settings = settings
         self._wanted = Wanted.by(settings)
         self._store = Store(settings)
-        self._process = OrderProcess(settings, self._store, challenges, report)
+        self._process = OrderProcess(settings, self._store, challenges, report, wall)
         self._on_certificate = on_certificate
         self._report = report
         self._wall = wall

@@ -41,8 +41,10 @@ class OrderProcess:
         store: Store,
         challenges: Challenges,
         report: Callable[[Event], None],
+        wall: Callable[[], float],
     ) -> None:
         """Do nothing yet."""
+        self._wall = wall
         self._settings = settings
         self._store = store
         self._challenges = challenges
@@ -154,7 +156,7 @@ class OrderProcess:
             raise AuthorityFailed(f"The order has failed: {why}.", code=str(body.status))
         chain = await authority.chain(body.certificate)
         try:
-            return await in_thread(self._store.complete, chain)
+            return await in_thread(self._store.complete, chain, self._wall())
         except ValueError as error:
             raise AuthorityFailed(
                 f"The authority issued what cannot be used: {error}.", code="unusable"

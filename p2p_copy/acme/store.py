@@ -289,8 +289,12 @@ class Store:
         """Forget the order."""
         _remove(self._orders)
 
-    def complete(self, chain: bytes) -> Certificate:
+    def complete(self, chain: bytes, obtained: float) -> Certificate:
         """Put the chain into the room that was kept for it, and return the certificate under its number.
+
+        Args:
+            chain: the certificate and what is between it and its root (PEM).
+            obtained: when it was issued, which becomes the time of its file: that needs no space.
 
         Raises:
             ValueError: the chain does not belong to the order's key.
@@ -302,6 +306,7 @@ class Store:
             room.truncate()
             room.flush()
             os.fsync(room.fileno())
+        os.utime(self._orders / _ROOM, (obtained, obtained))
         (self._orders / _ROOM).replace(self._orders / _CHAIN)
         _sync(self._orders)
         return self._publish()

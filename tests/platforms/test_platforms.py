@@ -21,6 +21,7 @@ WINDOWS_AND_MACOS = pytest.mark.parametrize("platform", ["win32", "darwin"])
 ROOT = Path(p2p_copy.__path__[0])
 
 HOMES = {
+    "acme/store.py": {"fcntl", "msvcrt"},
     "cli/signals.py": {"signal"},
     "cli/ui/code_line.py": {"termios"},
     "files/accounts.py": {"grp", "pwd"},
