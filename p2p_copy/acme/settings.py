@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -92,10 +93,9 @@ def canonical_name(name: str) -> str:
 
     """
     bare = name.strip().removesuffix(".").lower()
-    try:
-        return str(ipaddress.ip_address(bare.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        pass
+    if "%" not in bare:  # an address with a zone means something on one machine only
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(bare.removeprefix("[").removesuffix("]")))
     if "*" in bare:
         raise UsageError(
             f"`acme` cannot take the wildcard '{name}': authorities prove wildcards by DNS only. Name each host."
