@@ -62,6 +62,18 @@ class Operator:
                 await self._changed.wait()
         return self.seen(kind)[number - 1]
 
+    async def sleeps(self) -> None:
+        """Wait until the keeper knows when it will try next."""
+        with trio.fail_after(PATIENCE):
+            while self.keeper.status.next_try is None:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.01)
+
+    async def until_closed(self) -> None:
+        """Wait until no challenge is open any more, of those that were."""
+        with trio.fail_after(PATIENCE):
+            while not self.responder.closed:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.01)
+
     @asynccontextmanager
     async def running(self, port: int | None = None) -> AsyncIterator[None]:
         """Run the keeper, and answer challenges at a port if there is one."""

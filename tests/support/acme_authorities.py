@@ -57,6 +57,8 @@ def pebble(
     *,
     life: int | None = None,
     eab: bool = False,
+    any_proof: bool = False,
+    bad_nonces: int = 0,
     port: int = 0,
     tls_port: int = 0,
     **variables: str,
@@ -67,9 +69,11 @@ def pebble(
         folder: for its files.
         life: seconds that certificates are valid.
         eab: it wants external account binding.
+        any_proof: it believes every proof, without looking.
+        bad_nonces: how many of a hundred good nonces it refuses.
         port: where it listens; 0 for any.
         tls_port: where it looks for proofs; 0 for any.
-        variables: its further settings, such as PEBBLE_WFE_NONCEREJECT.
+        variables: its further settings, such as PEBBLE_VA_SLEEPTIME.
 
     """
     folder.mkdir(exist_ok=True)
@@ -102,12 +106,10 @@ def pebble(
         "",
     ]
     names += ["-tlsalpn01", "", "-management", f"{HOST}:{free_port()}"]
-    settings = {
-        "PEBBLE_VA_NOSLEEP": "1",
-        "PEBBLE_WFE_NONCEREJECT": "0",
-        "PEBBLE_AUTHZREUSE": "0",
-        **variables,
-    }
+    settings = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0", "PEBBLE_WFE_NONCEREJECT": str(bad_nonces)}
+    if any_proof:
+        settings["PEBBLE_VA_ALWAYS_VALID"] = "1"
+    settings |= variables
     with ExitStack() as stack:
         stack.enter_context(serving(names, dns, folder / "dns.log"))
         process = stack.enter_context(serving(words, port, folder / "pebble.log", **settings))
