@@ -30,6 +30,16 @@ def settings(served: Served, folder: Path, *names: str, **more: Any) -> AcmeSett
     return AcmeSettings(names or (NAME,), folder, directory=served.directory, ca_file=served.ca_file, **more)
 
 
+class Wall:
+    """The time of day, which a test may set."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
 class Operator:
     """A small relay around a keeper: it takes certificates as OpenSSL does, and writes down all it hears."""
 

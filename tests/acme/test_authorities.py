@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -33,8 +32,10 @@ from tests.support.acme_authorities import (
     EAB_KID,
     NAME,
     Answer,
+    Gate,
     Request,
     Served,
+    Watch,
     between,
     caddy,
     pebble,
@@ -63,25 +64,6 @@ def names_of(operator: Operator) -> set[str]:
         *names.get_values_for_type(x509.DNSName),
         *map(str, names.get_values_for_type(x509.IPAddress)),
     }
-
-
-class Watch:
-    """An edit that writes down what is asked, and lets a test answer in the authority's place."""
-
-    def __init__(self, **instead: Callable[[Request, Callable[[], Answer]], Answer]) -> None:
-        """`instead` has answers by a part of the path: `order` for `/order-plz`."""
-        self.requests: list[Request] = []
-        self.instead = instead
-
-    def __call__(self, request: Request, ask: Callable[[], Answer]) -> Answer:
-        self.requests.append(request)
-        for part, answer in self.instead.items():
-            if part in request.path:
-                return answer(request, ask)
-        return ask()
-
-    def asked(self, part: str) -> list[Any]:
-        return [request.payload for request in self.requests if part in request.path]
 
 
 NEW_ORDER, FINALIZE, CERTIFICATE = "order-plz", "finalize-order", "certZ"
@@ -366,10 +348,15 @@ STRANGE = {
 }
 
 
+EVERYWHERE = ("a page instead of JSON", "a page of a proxy", "a list")
+PARTS = ("dir", "nonce-plz", "sign-me-up", "my-order", FINALIZE, CERTIFICATE)
+
+
 @pytest.mark.parametrize(
-    "part", ["dir", "nonce-plz", "sign-me-up", NEW_ORDER, "my-order", FINALIZE, CERTIFICATE]
+    ("part", "strange"),
+    [(NEW_ORDER, strange) for strange in STRANGE]
+    + [(part, strange) for part in PARTS for strange in EVERYWHERE],
 )
-@pytest.mark.parametrize("strange", STRANGE)
 async def test_a_strange_answer_is_one_sentence_and_a_later_try(
     tmp_path: Path, shared_pebble: Served, part: str, strange: str
 ) -> None:
@@ -439,23 +426,6 @@ async def test_a_folder_that_cannot_be_used(tmp_path: Path, easy: Served) -> Non
 
 
 # Being stopped
-
-
-class Gate:
-    """Lets a request through, and keeps its answer until the test opens."""
-
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-        self.open = threading.Event()
-
-    def __call__(self, _: Request, ask: Callable[[], Answer]) -> Answer:
-        answer = ask()
-        self.reached.set()
-        self.open.wait(20)
-        return answer
-
-    async def wait(self) -> None:
-        assert await trio.to_thread.run_sync(self.reached.wait, 20)
 
 
 @pytest.mark.parametrize("part", ["dir", NEW_ORDER, "chalZ", FINALIZE, CERTIFICATE])

@@ -258,6 +258,42 @@ def with_renewal_info(
     return edit
 
 
+class Watch:
+    """An edit that writes down what is asked, and lets a test answer in the authority's place."""
+
+    def __init__(self, **instead: Callable[[Request, Callable[[], Answer]], Answer]) -> None:
+        """`instead` has answers by a part of the path: `order` for `/order-plz`."""
+        self.requests: list[Request] = []
+        self.instead = instead
+
+    def __call__(self, request: Request, ask: Callable[[], Answer]) -> Answer:
+        self.requests.append(request)
+        for part, answer in self.instead.items():
+            if part in request.path:
+                return answer(request, ask)
+        return ask()
+
+    def asked(self, part: str) -> list[Any]:
+        return [request.payload for request in self.requests if part in request.path]
+
+
+class Gate:
+    """Lets a request through, and keeps its answer until the test opens."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, _: Request, ask: Callable[[], Answer]) -> Answer:
+        answer = ask()
+        self.reached.set()
+        self.open.wait(20)
+        return answer
+
+    async def wait(self) -> None:
+        assert await trio.to_thread.run_sync(self.reached.wait, 20)
+
+
 # The relay's part
 
 
