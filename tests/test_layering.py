@@ -58,14 +58,16 @@ MAY_IMPORT = {
     "transfer": LEAVES | {"protocol", "transport", "peer", "files"},
     "doctor": LEAVES | {"protocol", "transport", "peer", "files"},
     "acme": LEAVES,
-    "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
+    # What gets a certificate knows cryptography; the relay knows only what the two tell each other.
+    "relay": LEAVES
+    | {"acme.interface", "transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
     "load": LEAVES | {"transport", "protocol.limits", "protocol.rendezvous", "peer.backoff", "peer.failures"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
     # All that is about transfers goes through the API. Of what is below it the command line uses only how it finds its
     # own input: the user's directory for its configuration file, a line of standard input, and which of several
     # given proxies is meant for an address. The programs of a relay's operator use the relay: see `OPERATOR`.
     "cli": LEAVES
-    | {"api", "__init__", "doctor", "relay", "load", "protocol.limits"}
+    | {"api", "__init__", "acme", "doctor", "relay", "load", "protocol.limits"}
     | {"files.stdio", "files.user_directories", "transport.address", "transport.proxy_address"},
     "testing": {"api"},
     "pytest_plugin": {"testing"},
@@ -306,6 +308,7 @@ def test_only_the_adapter_knows_the_websocket_library_and_only_the_codec_wsproto
         "cli",
         "acme",  # its own folder holds keys before there is a transfer, and knows nothing of transfers' files
         "relay.file_thread",
+        "relay.entry.challenges",
         "relay.entry.listeners",
         "relay.system_limits",
         "relay.entry.tls",

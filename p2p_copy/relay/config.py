@@ -55,6 +55,8 @@ class RelayConfig:
         more: further places to listen at.
         certfile: PEM file with the certificate and the intermediate ones up to its authority; None for no TLS.
         keyfile: PEM file with the certificate's private key; None if it is in `certfile`.
+        challenge_folder: private folder for the keys of challenges, if this program orders the certificate by itself; a
+            relay then begins without `certfile`, and is given one later.
         watch_certificates: reload certificate and key when their files change, not only when told to.
         max_message: bytes of the longest message that is passed on.
         wait: seconds that one client may wait for the other.
@@ -88,6 +90,7 @@ class RelayConfig:
     more: tuple[Place, ...] = field(default=(), kw_only=True)
     certfile: str | PathLike[str] | None = None
     keyfile: str | PathLike[str] | None = None
+    challenge_folder: str | PathLike[str] | None = None
     watch_certificates: bool = True
     max_message: int = limits.MAX_MESSAGE
     wait: float = limits.WAIT

@@ -71,6 +71,13 @@ MAX_PROXY_HEADER: Final = 1 * KIB
 """Bytes of a PROXY protocol header of version 2 after its first 16: addresses take 36, and the relay reads nothing else
 of it."""
 
+MAX_CLIENT_HELLO: Final = 5 + 16 * KIB
+"""Bytes of a TLS ClientHello that are looked at: one record (RFC 8446 section 5.1). Ours have half a KiB, or two with a
+post-quantum key. A longer one is served, without its hint."""
+
+HELLO_LOOK_PAUSE: Final = 0.05
+"""Seconds between two looks at a ClientHello that comes in pieces, where the kernel does not say when it is whole."""
+
 MAX_HTTP_HEAD: Final = 8 * KIB
 """Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""
 
@@ -255,10 +262,6 @@ MAX_TOKENS_FILE: Final = 1 * MIB
 
 MAX_WORKERS: Final = 256
 """Most worker processes of a relay: a room's first byte, by which clients are sent to one, has as many values."""
-
-MAX_CLIENT_HELLO: Final = 5 + 16 * KIB
-"""Bytes of a TLS ClientHello that are looked at: one record (RFC 8446 section 5.1). Ours have half a KiB, or two with a
-post-quantum key. A longer one is served, without its hint."""
 
 WORKER_REPORT_INTERVAL: Final = 1.0
 """Seconds between two reports of a worker, which are its signs of life and what stays known of one that is killed."""

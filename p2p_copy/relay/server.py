@@ -23,6 +23,7 @@ from p2p_copy.relay.access.gatekeeper import Gate, Gatekeeper
 from p2p_copy.relay.budget import Budget
 from p2p_copy.relay.connection import Connections
 from p2p_copy.relay.entry.certificates import Certificates
+from p2p_copy.relay.entry.challenges import Challenge
 from p2p_copy.relay.entry.http_upgrade import Site
 from p2p_copy.relay.entry.listeners import listen
 from p2p_copy.relay.entry.origins import Origins
@@ -36,6 +37,7 @@ from p2p_copy.relay.tally import Counts, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from os import PathLike
 
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.log.abuse import AbuseCounter
@@ -63,10 +65,13 @@ def certificates_of(config: RelayConfig, abuse: AbuseCounter) -> Certificates | 
         CannotListen: they cannot be used.
 
     """
-    if not config.certfile:
+    certfile, keyfile = (
+        None if file is None else os.fspath(file) for file in (config.certfile, config.keyfile)
+    )
+    challenge = None if config.challenge_folder is None else Challenge(os.fspath(config.challenge_folder))
+    if not certfile and challenge is None:
         return None
-    keyfile = os.fspath(config.keyfile) if config.keyfile else None
-    return Certificates(os.fspath(config.certfile), keyfile, abuse)
+    return Certificates(certfile, keyfile, abuse, challenge)
 
 
 def site_of(config: RelayConfig) -> Site:
@@ -192,6 +197,11 @@ class Relay:
             if self.certificates is not None:
                 nursery.start_soon(collect, self.certificates.reload)
         return all(results)
+
+    async def use_certificate(self, certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> bool:
+        """Use the certificate in these files, which this program has ordered; return False if it cannot be used."""
+        assert self.certificates is not None, "nobody orders for a relay without TLS"
+        return await self.certificates.use(os.fspath(certfile), os.fspath(keyfile))
 
     def vacate(self, claim: str) -> None:
         """Free the place of the client with this claim, which has come to another process."""

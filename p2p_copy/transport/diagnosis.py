@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.proxy_address import ProxyAddress
 
+_NO_CERTIFICATE: Final = "TLSV1_ALERT_INTERNAL_ERROR"
+"""What OpenSSL calls the alert of a relay that has no certificate (`relay.entry.tls.no_certificate`)."""
+
 _HTTP_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _MENTIONS_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
 _LOCATION: Final = re.compile(rb"\r?\nlocation:[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -157,6 +160,11 @@ def no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) -> 
     if first[0] not in (TLS_ALERT, TLS_HANDSHAKE):
         return RelayWithoutTLS(
             f"{address.where} does not speak TLS. Use ws:// instead of wss://, or check the port."
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason == _NO_CERTIFICATE:
+        return RelayUnreachable(
+            f"The relay has no certificate yet: {address.where} is about to get one. Try again in a minute. If that "
+            "does not help, the relay's log says why (TLS alert 80)."
         )
     return RelayUnreachable(f"This side and {address.where} cannot agree on TLS ({_reason(cause)}).")
 

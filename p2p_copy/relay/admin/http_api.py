@@ -290,6 +290,7 @@ class Admin:
     async def status(self) -> dict[str, Any]:
         """Return the relay's status, in which nothing identifies a client."""
         relay, found = self._relay, await self._relay.snapshot()
+        certificate_ends = relay.certificates.expires if relay.certificates else None
         return {
             "version": VERSION,
             "state": self._state(),
@@ -302,7 +303,7 @@ class Admin:
             "served": found.served,
             "copied": Size(found.received.total()),
             "memory_held": found.memory_held,
-            "certificate_ends": round(relay.certificates.expires) if relay.certificates else None,
+            "certificate_ends": None if certificate_ends is None else round(certificate_ends),
             "limits": settings.current(relay.config),
             "pairings": [
                 {"id": number, "seconds": seconds, "copied": Size(copied)}

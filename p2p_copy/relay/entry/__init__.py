@@ -1,4 +1,5 @@
 """From a listening socket to a WebSocket request: listeners, certificates, TLS, HTTP.
 
-May import `log`, and the relay's `config`, `limits` and `file_thread`.
+May import `log`, the relay's `config`, `limits` and `file_thread`, and `acme.interface`: what a relay and the keeper of
+its certificate tell each other.
 """

@@ -5,6 +5,8 @@ Rules:
    the log has one line that says why.
 2. A reload changes a reference and nothing else: connections keep the context that they began with.
 3. While the relay runs, files are read outside the event loop, which does not wait for a disk that does not answer.
+4. A certificate that this program orders by itself may be missing at first. Then clients get an alert of TLS that says
+   so, and the relay runs on: its end would only make a service manager start it again, and order again.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from p2p_copy.acme.interface import NEAR_END
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.entry.http_upgrade import refuse_plain
-from p2p_copy.relay.entry.tls import fingerprint, server_context
+from p2p_copy.relay.entry.tls import fingerprint, no_certificate, server_context
 from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, count_hang
 from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from p2p_copy.relay.entry.challenges import Challenge
     from p2p_copy.relay.entry.tls import Fingerprint, Proven
     from p2p_copy.relay.log.abuse import AbuseCounter
     from p2p_copy.transport.tcp import TCPStream
@@ -43,36 +47,81 @@ class Certificates:
 
     Attributes:
         context: the TLS context for the next handshake.
-        digest: SHA-256 of the certificate in it.
-        expires: Unix time at which the certificate ends.
+        digest: SHA-256 of the certificate in it; empty without one.
+        expires: Unix time at which the certificate ends; None without one.
+        challenge: shows an authority that the relay has its name; None if this program does not order certificates.
         on_changed: is called when a change of the files has brought another certificate.
 
     """
 
     context: ssl.SSLContext
     digest: str
-    expires: float
+    expires: float | None
 
-    def __init__(self, certfile: str, keyfile: str | None, abuse: AbuseCounter) -> None:
+    def __init__(
+        self,
+        certfile: str | None,
+        keyfile: str | None,
+        abuse: AbuseCounter,
+        challenge: Challenge | None = None,
+    ) -> None:
         """Load the files, which may wait for their disk; `abuse` counts a disk that does not answer later.
+
+        With `challenge` this program orders the certificate: there may be no files until `use` names some, and a
+        worker that starts later goes without a certificate if they have become unusable.
 
         Raises:
             CannotListen: they cannot be used, and what is wrong with them.
 
         """
+        self.challenge = challenge
         self._abuse = abuse
         self._certfile = certfile
         self._keyfile = keyfile
-        self._warned: float = math.inf  # days before the end of the last warning; infinite before the first
+        self._warned: float = (
+            math.inf
+        )  # seconds before the end of the last warning; infinite before the first
         self._reloading = trio.Lock()
         self._thread = FileThread()
         self._hangs = False  # the disk does not answer, and the log has said so
         self.on_changed: Callable[[], None] = lambda: None
+        self.context, self.digest, self.expires, self._objection = no_certificate(), "", None, ""
+        self._life = 0.0  # seconds from the certificate's beginning to its end
         self._seen = self._fingerprint()
-        self.context, self.digest, self.expires, self._objection = server_context(certfile, keyfile)
+        try:
+            if certfile is not None:
+                self._put(server_context(certfile, keyfile))
+        except CannotListen as error:
+            if challenge is None:
+                raise
+            events.CERTIFICATE_KEPT.log(why=str(error))
+
+    def _put(self, proven: Proven) -> None:
+        if proven.expires != self.expires:
+            self._warned = math.inf
+        self.context, self.digest, begins, self.expires, self._objection = proven
+        self._life = proven.expires - begins
+
+    async def use(self, certfile: str, keyfile: str) -> bool:
+        """Use the certificate in these files from now on; return whether they could be used. If not, the log says why.
+
+        What is used already stays then.
+        """
+        former = self._certfile, self._keyfile
+        self._certfile, self._keyfile = certfile, keyfile
+        if await self._reload():
+            return True
+        self._certfile, self._keyfile = former
+        return False
 
     async def reload(self) -> bool:
-        """Read the files as they are now; return whether they could be used. If not, the log says why."""
+        """Read the files as they are now; return whether they could be used. If not, the log says why.
+
+        A certificate that this program orders does not change in its files.
+        """
+        return self.challenge is not None or await self._reload()
+
+    async def _reload(self) -> bool:
         try:
             await self._replace()
         except CannotListen as error:
@@ -103,10 +152,12 @@ class Certificates:
             self._seen, proven = await self._thread.run(_FILES, self._load)
             if isinstance(proven, CannotListen):
                 raise proven
-            if proven.expires != self.expires:
-                self._warned = math.inf
-            self.context, self.digest, self.expires, self._objection = proven
-            events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
+            self._put(proven)
+            left = proven.expires - time.time()
+            if self.challenge is not None:
+                events.CERTIFICATE_RENEWED.log(left=_time_left(left))
+            else:
+                events.CERTIFICATE_RELOADED.log(days=round(left / _DAY))
         self.log_objection()
         self.warn_of_end()
 
@@ -115,7 +166,7 @@ class Certificates:
         # The fingerprints come first: a change of the files from now on leads to another load.
         seen = self._fingerprint()
         try:
-            return seen, server_context(self._certfile, self._keyfile)
+            return seen, server_context(self._certfile or "", self._keyfile)
         except CannotListen as error:
             return seen, error
 
@@ -125,16 +176,26 @@ class Certificates:
             events.CERTIFICATE_REFUSED.log(why=self._objection)
 
     def warn_of_end(self) -> None:
-        """Log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
-        days = (self.expires - time.time()) / _DAY
-        passed = [mark for mark in (*limits.CERTIFICATE_WARNINGS, 0) if days <= mark]
+        """Log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`.
+
+        A certificate that is ordered here may live for days only: a warning comes when a sixth of its life is left.
+        """
+        if self.expires is None:
+            return
+        left = self.expires - time.time()
+        marks: list[float] = [days * _DAY for days in limits.CERTIFICATE_WARNINGS]
+        if self.challenge is not None:
+            marks = [self._life * NEAR_END]
+        passed = [mark for mark in (*marks, 0) if left <= mark]
         if not passed or min(passed) >= self._warned:
             return
         self._warned = min(passed)
-        if days <= 0:
+        if left <= 0:
             events.CERTIFICATE_EXPIRED.log()
+        elif self.challenge is not None:
+            events.CERTIFICATE_LATE.log(left=_time_left(left))
         else:
-            events.CERTIFICATE_EXPIRES.log(left=_time_left(days))
+            events.CERTIFICATE_EXPIRES.log(left=_time_left(left))
 
     async def watch(self, *, files: bool) -> None:
         """Warn when the end is near, and if `files` reload when the files change, until cancelled."""
@@ -142,7 +203,7 @@ class Certificates:
         while True:
             self.warn_of_end()
             await trio.sleep(limits.CERTIFICATE_CHECK_INTERVAL)
-            if files:
+            if files and self.challenge is None:
                 await self.reload_if_changed()
 
     def _fingerprint(self) -> tuple[Fingerprint, ...]:
@@ -167,6 +228,8 @@ async def secured(stream: TCPStream, certificates: Certificates | None, abuse: A
     if first and first[0] != TLS_HANDSHAKE:
         await refuse_plain(stream)
         return None
+    if certificates.challenge and await certificates.challenge.answer(stream):
+        return None
     digest = certificates.digest
     secure = TLSStream(stream, certificates.context, server_side=True)
     secure.on_waste = partial(abuse.count, Abuse.TLS_WASTE)
@@ -174,7 +237,10 @@ async def secured(stream: TCPStream, certificates: Certificates | None, abuse: A
     return Opened(secure, digest)
 
 
-def _time_left(days: float) -> str:
+def _time_left(seconds: float) -> str:
     """Return a time that is left, rounded down."""
-    number, unit = (int(days), "day") if days >= 1 else (int(days * 24), "hour")
+    for size, unit in ((_DAY, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size or unit == "minute":
+            break
+    number = int(seconds / size)
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -47,6 +47,7 @@ class Proven(NamedTuple):
     Attributes:
         context: the TLS context for handshakes.
         digest: SHA-256 of the certificate, in hexadecimal digits.
+        begins: Unix time of its beginning.
         expires: Unix time of its end.
         objection: why clients are likely to refuse it nevertheless; empty if there is no known reason.
 
@@ -54,8 +55,19 @@ class Proven(NamedTuple):
 
     context: ssl.SSLContext
     digest: str
+    begins: float
     expires: float
     objection: str
+
+
+def no_certificate() -> ssl.SSLContext:
+    """Return a context for as long as there is no certificate: it ends each handshake with the alert internal_error.
+
+    That is alert 80 (RFC 8446 section 6.2), and clients know what it means (`transport.diagnosis`).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda *_: ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+    return context
 
 
 def server_context(certfile: str, keyfile: str | None) -> Proven:
@@ -103,10 +115,10 @@ def _what_is_wrong(error: ssl.SSLError) -> str:
     )
 
 
-def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[str, float, str]:
+def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[str, float, float, str]:
     """Shake hands in memory with a client that trusts the file; `text` is its contents.
 
-    Return the certificate's digest, when it ends, and why strict clients are likely to refuse it.
+    Return the certificate's digest, when it begins and ends, and why strict clients are likely to refuse it.
     """
     try:
         shown, encoded = _shake_hands(context, cafile=certfile)
@@ -120,8 +132,8 @@ def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[str, f
         raise CannotListen(f"The certificate cannot be used: {error.reason}.") from None
     except OSError as error:  # it was replaced or removed since it was loaded
         raise CannotListen(f"The certificate file '{certfile}' cannot be read: {error.strerror}.") from None
-    ends = ssl.cert_time_to_seconds(str(shown["notAfter"]))
-    return hashlib.sha256(encoded).hexdigest(), ends, _objection(context, text, shown)
+    begins, ends = (ssl.cert_time_to_seconds(str(shown[name])) for name in ("notBefore", "notAfter"))
+    return hashlib.sha256(encoded).hexdigest(), begins, ends, _objection(context, text, shown)
 
 
 def _shake_hands(

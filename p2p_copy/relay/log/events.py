@@ -142,6 +142,27 @@ CERTIFICATE_EXPIRED: Final = Event(
     "No client can start a transfer.",
     single=True,
 )
+CERTIFICATE_RENEWED: Final = Event(
+    "certificate-renewed",
+    logging.INFO,
+    "a new certificate is in use, valid for %(left)s",
+    "The certificate that the relay gets by itself (--acme) has come or was renewed.",
+    single=True,
+)
+CERTIFICATE_LATE: Final = Event(
+    "certificate-late",
+    logging.WARNING,
+    "the certificate expires in %(left)s, and could not be renewed yet",
+    "Less than a sixth is left of the life of a certificate that the relay gets by itself. Other lines say why its "
+    "tries failed.",
+    single=True,
+)
+CHALLENGE_ANSWERED: Final = Event(
+    "challenge-answered",
+    logging.DEBUG,
+    "an authority's check of the name was answered",
+    "While an authority was to check a name of the relay somebody asked as only an authority does (acme-tls/1).",
+)
 TOKENS_RELOADED: Final = Event(
     "tokens-reloaded", logging.INFO, "tokens reloaded: %(count)d", "The file of tokens was read.", single=True
 )

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import socket
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ from p2p_copy.relay.workers.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from os import PathLike
 
     from p2p_copy.relay.access.admission import Client
     from p2p_copy.relay.access.rates import PairingLimits
@@ -156,7 +158,7 @@ class Supervisor:
     async def _start(self, place: int) -> str:
         """Start a worker, and give it the place when it is ready; return why that failed, in words."""
         ended: list[str] = []
-        reloads = self._reloads
+        reloads, certfile = self._reloads, self.config.certfile
         process = WorkerProcess(next(self._numbers), place, self._empty)
         process.channel.hear(*self._orders(process))
         self._processes.add(process)
@@ -181,6 +183,8 @@ class Supervisor:
         self._divide_memory()
         if reloads != self._reloads:  # while it read the files
             self._nursery.start_soon(process.ask, "reload")
+        if certfile != self.config.certfile:
+            self._nursery.start_soon(self._show_certificate, process)
         self._log(process, events.WORKER_STARTED, pid=process.pid)
         return ""
 
@@ -260,7 +264,7 @@ class Supervisor:
         try:
             began = trio.current_time()
             with self.gatekeeper.arrivals.limit(client.budget, client) as arrived:
-                if await self.gatekeeper.read_proxy(client, stream):
+                if await self.gatekeeper.read_proxy(client, stream) and not await self._is_authority(stream):
                     byte = await first_byte_of_room(stream)
                     process = await self._places[(byte or 0) % len(self._places)].process()
                     arrived()
@@ -275,6 +279,11 @@ class Supervisor:
             if not passed:
                 self.gatekeeper.leave(client)
                 self.tally.handshakes_failed += 1
+
+    async def _is_authority(self, stream: TCPStream) -> bool:
+        """Answer an authority that checks the relay's name: this process has ordered. Return False for a client."""
+        challenge = self.certificates.challenge if self.certificates is not None else None
+        return challenge is not None and bool(challenge) and await challenge.answer(stream)
 
     def _pass(self, process: WorkerProcess, client: Client, descriptor: int) -> bool:
         """Pass a connection on to a worker, for which it counts from now on."""
@@ -469,6 +478,26 @@ class Supervisor:
                 for process in self._ready:
                     nursery.start_soon(collect, partial(process.ask, "reload"))
         return all(results)
+
+    async def use_certificate(self, certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> bool:
+        """Use the certificate in these files, in all processes; see `Relay.use_certificate`.
+
+        It is good once this process has used it. A worker that cannot use it logs why.
+        """
+        assert self.certificates is not None, "nobody orders for a relay without TLS"
+        files = os.fspath(certfile), os.fspath(keyfile)
+        if not await self.certificates.use(*files):
+            return False
+        self.change(replace(self.config, certfile=files[0], keyfile=files[1]))
+        async with trio.open_nursery() as nursery:
+            for process in self._ready:
+                nursery.start_soon(self._show_certificate, process)
+        return True
+
+    async def _show_certificate(self, process: WorkerProcess) -> None:
+        """Let a worker use the certificate of this process, if there is one."""
+        if (certfile := self.config.certfile) is not None:
+            await process.ask("certificate", certfile=str(certfile), keyfile=str(self.config.keyfile))
 
     def _reload_workers(self) -> None:
         self._reloads += 1

@@ -65,6 +65,7 @@ class _Worker:
         }
         answers: dict[str, Answer] = {
             "reload": self._reload,
+            "certificate": self._use_certificate,
             "end": self._end,
             "snapshot": self._snapshot,
         }
@@ -171,6 +172,9 @@ class _Worker:
     async def _reload(self) -> bool:
         return await self._relay.reload()
 
+    async def _use_certificate(self, certfile: str, keyfile: str) -> bool:
+        return await self._relay.use_certificate(certfile, keyfile)
+
     async def _end(self, number: int) -> bool:
         return await self._relay.end(number)
 
@@ -250,7 +254,7 @@ def config_for_worker(config: RelayConfig, share: int) -> dict[str, Any]:
     facts = {each.name: getattr(config, each.name) for each in dataclasses.fields(config)}
     for name in _NOT_A_WORKERS:
         del facts[name]
-    for name in ("certfile", "keyfile", "web"):
+    for name in ("certfile", "keyfile", "challenge_folder", "web"):
         facts[name] = None if facts[name] is None else str(facts[name])
     return facts | {"max_memory": share, "watch_certificates": False}
 
