@@ -64,6 +64,9 @@ TOKEN_BYTES: Final = 32
 RELAY_DRAIN_SHORT: Final = 5.0
 """Seconds for pairings to finish after Ctrl-C, at most, because a user waits at the terminal."""
 
+KEEPER_PAUSE: Final = 600.0
+"""Seconds until what renews a certificate goes on after a bug: a certificate has at least a third of its life left."""
+
 RELAY_HURRY: Final = 1.0
 """Seconds to tell clients when a second signal stops the relay: one round trip."""
 

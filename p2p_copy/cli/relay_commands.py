@@ -13,6 +13,7 @@ from p2p_copy.cli.options import completers
 from p2p_copy.cli.options.client import JSON, NO_ACCESS_ARGUMENTS, AccessArguments
 from p2p_copy.cli.options.groups import LISTENING, LOAD, OUTPUT, SETUP
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, WORKERS, RelayLimits
+from p2p_copy.cli.options.relay_acme import NO_ACME, RelayAcme
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.options.values import DURATION, EACH, FLAG, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits as relay_limits
@@ -59,6 +60,7 @@ def run_relay_server(
         LISTENING,
         Parameter(help="Load a renewed certificate when its files change and on SIGHUP, or on SIGHUP only."),
     ] = "auto",
+    acme: RelayAcme = NO_ACME,
     drain: Annotated[
         float, SETUP, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
     ] = relay_limits.DRAIN,
@@ -97,6 +99,7 @@ def run_relay_server(
         certfile=certfile,
         keyfile=keyfile,
         watch_certificates=reload_certs == "auto",
+        acme=acme,
         drain=drain,
         workers=workers,
         limit=limit,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,10 +18,13 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.signals import RELOAD_RELAY, STOP_RELAY, UPGRADE_RELAY
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.relay.admin.http_api import Admin, Administered
+from p2p_copy.relay.log import events
+from p2p_copy.relay.log.redact import where_raised
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from p2p_copy.acme.keeper import CertificateKeeper
     from p2p_copy.relay.admin.systemd import Notifier
     from p2p_copy.relay.config import Place
     from p2p_copy.relay.tally import Counts
@@ -55,6 +59,7 @@ async def run_service(
     attend: Callable[[], Awaitable[None]] = trio.sleep_forever,
     admin: Place | None = None,
     upgrade: Callable[[], Awaitable[bool]] | None = None,
+    keeper: CertificateKeeper | None = None,
 ) -> None:
     """Run a relay until signals have ended it.
 
@@ -66,6 +71,8 @@ async def run_service(
         attend: runs beside the relay until it has ended.
         admin: address of the admin interface.
         upgrade: replaces the workers of a relay that has some.
+        keeper: gets the relay's certificate, if it does so by itself. What is on the disk is in use before the relay
+            listens, and nothing is ordered before that: a relay that cannot start has used up nothing.
 
     Raises:
         CannotListen: the relay cannot start; in an exception group.
@@ -73,35 +80,68 @@ async def run_service(
     """
     async with trio.open_nursery() as helpers:
         helpers.start_soon(attend)
-        orders = Orders(relay, notifier, drain)
+        orders = Orders(relay, notifier, drain, keeper)
         await helpers.start(_obey, orders, upgrade)
         if admin is not None:
-            await helpers.start(Admin(relay, orders.drain, orders.reload, upgrade).serve, admin)
+            renewal = None if keeper is None else lambda: keeper.status
+            await helpers.start(Admin(relay, orders.drain, orders.reload, upgrade, renewal).serve, admin)
+        if keeper is not None:
+            keeper.pause()
+            await helpers.start(_keep, keeper)
         async with trio.open_nursery() as serving:
             await serving.start(relay.run)
             announce(relay.urls)
             notifier.ready()
+            orders.begin()
             helpers.start_soon(notifier.attend, partial(_status, relay))
         helpers.cancel_scope.cancel()
+
+
+async def _keep(
+    keeper: CertificateKeeper, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run a keeper, and again if a bug ends it: a relay does not end for the sake of its next certificate."""
+    is_known = False
+    while True:
+        try:
+            await keeper.run(task_status=trio.TASK_STATUS_IGNORED if is_known else task_status)
+        except Exception as error:
+            events.RENEWAL_BUG.log((), where=where_raised(error), seconds=round(limits.KEEPER_PAUSE))
+            with suppress(RuntimeError):  # it has started
+                task_status.started()
+        is_known = True
+        await trio.sleep(limits.KEEPER_PAUSE)
 
 
 class Orders:
     """Stops and reloads a relay, by a signal or the admin interface, and reports it to the service manager."""
 
-    def __init__(self, relay: Served, notifier: Notifier, drain: float) -> None:
-        """Control `relay`; `drain` is the seconds that pairings have to finish."""
+    def __init__(
+        self, relay: Served, notifier: Notifier, drain: float, keeper: CertificateKeeper | None = None
+    ) -> None:
+        """Control `relay`, and `keeper` with it; `drain` is the seconds that pairings have to finish."""
         self.relay = relay
         self._notifier = notifier
         self._drain = drain
+        self._keeper = keeper
+
+    def begin(self) -> None:
+        """Let the keeper order: an authority can reach the relay now."""
+        if self._keeper is not None and not self.relay.draining:
+            self._keeper.resume()
 
     def drain(self, seconds: float = math.inf) -> None:
         """Let pairings finish within `seconds`, or within --drain if that is less."""
         self._notifier.stopping()
+        if self._keeper is not None:
+            self._keeper.pause()
         self.relay.drain(min(self._drain, seconds))
 
     async def reload(self) -> bool:
-        """Read certificate and tokens again; return whether they could be used."""
+        """Read certificate and tokens again, and try now what is late; return whether the files could be used."""
         async with self._notifier.reloading():
+            if self._keeper is not None:
+                self._keeper.try_now()
             return await self.relay.reload()
 
 
@@ -146,5 +186,7 @@ def _too_late(_number: int, _frame: object) -> None:
 
 def _status(relay: Served) -> str:
     counts = relay.counts
-    doing = "stopping" if relay.draining else "serving"
+    certificates = relay.certificates
+    waits = certificates is not None and certificates.expires is None
+    doing = "stopping" if relay.draining else "without a certificate yet" if waits else "serving"
     return f"{doing}: {counts.pairings} pairs, {counts.waiting} waiting, {counts.served} pairs served"

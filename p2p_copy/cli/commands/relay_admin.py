@@ -56,6 +56,16 @@ _JSON: Final = "application/json"
 it is no relay."""
 
 
+class _Renewal(NamedTuple):
+    """How it stands with a certificate that a relay gets by itself; times are Unix times."""
+
+    names: tuple[str, ...]
+    last_try: int | None
+    next_try: int | None
+    failures: int
+    last_error: str | None
+
+
 class _Status(NamedTuple):
     """The parts of a relay's status that are printed here."""
 
@@ -72,6 +82,8 @@ class _Status(NamedTuple):
     copied: int
     workers: int
     """0 for a relay of one process, and for one of a version without workers."""
+    renewal: _Renewal | None
+    """None for a relay that does not get its certificate by itself."""
 
 
 _NUMBERS: Final = ("seconds", "connections", "waiting", "served", "copied")
@@ -135,8 +147,33 @@ def _checked(said: object) -> _Status:
             for each in map(_object, pairings)
         ],
         workers=_whole(status.get("workers", 0)),
+        renewal=None if status.get("renewal") is None else _renewal(_object(status["renewal"])),
         **numbers,
     )
+
+
+def _renewal(said: dict[str, object]) -> _Renewal:
+    names, error = said.get("names"), said.get("last_error")
+    if not isinstance(names, list):
+        raise ValueError("names")
+    last, following = (
+        None if moment is None else _whole(moment, _MOST_TIME)
+        for moment in (said.get("last_try"), said.get("next_try"))
+    )
+    return _Renewal(
+        tuple(map(_word, names)),
+        last,
+        following,
+        _whole(said.get("failures")),
+        None if error is None else _text(error),
+    )
+
+
+def _text(value: object) -> str:
+    """Return a text of several words, escaped and in one line."""
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return one_line(value[: protocol_limits.MAX_TEXT])
 
 
 def _no_number(constant: str) -> NoReturn:
@@ -169,7 +206,6 @@ def _setting(value: object) -> float | None:
 
 
 def _describe(status: _Status) -> list[str]:
-    end = status.certificate_ends
     return [
         f"p2p-copy {status.version}, {status.state}, up for {duration(status.seconds)}",
         *([f"workers: {status.workers}"] if status.workers else []),
@@ -178,11 +214,28 @@ def _describe(status: _Status) -> list[str]:
         f"transfers running: {len(status.pairings)}",
         f"transfers ended: {status.served}",
         f"bytes: {size(status.copied)}",
-        f"certificate ends: {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M UTC}"
-        if end
-        else "no certificate",
+        *_describe_certificate(status.certificate_ends, status.renewal),
         *(f"{name}: {shown(name, value)}" for name, value in status.limits.items()),
     ]
+
+
+def _describe_certificate(end: int | None, renewal: _Renewal | None) -> list[str]:
+    lines = [f"certificate ends: {_moment(end)}" if end else "no certificate"]
+    if renewal is None:
+        return lines
+    lines.append(f"certificate of: {', '.join(renewal.names)}")
+    if renewal.last_try is not None:
+        lines.append(f"certificate ordered: {_moment(renewal.last_try)}")
+    if renewal.next_try is not None:
+        lines.append(f"next order: {_moment(renewal.next_try)}")
+    lines.append(f"failed orders in a row: {renewal.failures}")
+    if renewal.last_error is not None:
+        lines.append(f"last failure: {renewal.last_error}")
+    return lines
+
+
+def _moment(moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M UTC}"
 
 
 def _sentence(text: bytes) -> str:

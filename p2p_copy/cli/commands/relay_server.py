@@ -32,8 +32,16 @@ from p2p_copy.relay.system_limits import raise_descriptor_limit
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from p2p_copy.acme.keeper import CertificateKeeper
+    from p2p_copy.acme.settings import AcmeSettings
     from p2p_copy.cli.options.relay import RelayLimits
+    from p2p_copy.cli.options.relay_acme import RelayAcme
     from p2p_copy.cli.options.relay_log import RelayLog
+    from p2p_copy.relay.server import Relay
+    from p2p_copy.relay.workers.supervisor import Supervisor
+
+_CHALLENGE = "challenge"
+"""The folder in --acme-dir for the keys of challenges, each of which is there for an instant."""
 
 
 def run_relay_server(
@@ -42,6 +50,7 @@ def run_relay_server(
     tls: bool,
     certfile: str | None,
     keyfile: str | None,
+    acme: RelayAcme,
     watch_certificates: bool,
     drain: float,
     workers: int,
@@ -52,15 +61,27 @@ def run_relay_server(
     """Serve until a signal ends it, which is a success; return exit code 0.
 
     Raises:
-        UsageError: certificate and key are missing, or given with --no-tls; there is no address to listen at; options
-            of the log contradict each other; or this system cannot have several workers.
+        UsageError: certificate and key are missing, or given with --no-tls or --acme; an option of --acme cannot be
+            used, or its libraries are not installed; there is no address to listen at; options of the log contradict
+            each other; or this system cannot have several workers.
         CannotListen: the relay cannot start.
 
     """
-    if tls and not (certfile and keyfile):
+    settings = acme.settings(os.environ)
+    if settings is not None and (certfile or keyfile):
         raise UsageError(
-            "TLS needs a certificate and its key: --certfile fullchain.pem --keyfile privkey.pem. To listen "
-            "without TLS, for a test or behind a proxy that adds it, use --no-tls."
+            "With --acme the relay gets its own certificate, and --certfile and --keyfile name another one. Leave one "
+            "of them out."
+        )
+    if settings is not None and not tls:
+        raise UsageError(
+            "--acme gets a certificate for TLS, which --no-tls turns off. Leave one of them out."
+        )
+    if tls and settings is None and not (certfile and keyfile):
+        raise UsageError(
+            "TLS needs a certificate and its key: --certfile fullchain.pem --keyfile privkey.pem; or --acme NAME, by "
+            "which the relay gets its own. To listen without TLS, for a test or behind a proxy that adds it, use "
+            "--no-tls."
         )
     if not tls and (certfile or keyfile):
         raise UsageError(
@@ -75,6 +96,7 @@ def run_relay_server(
         more=(*places(where), *activated(os.environ)),
         certfile=certfile,
         keyfile=keyfile,
+        challenge_folder=None if settings is None else settings.folder / _CHALLENGE,
         watch_certificates=watch_certificates,
         log_addresses=log.log_addresses,
         **limit.settings(),
@@ -103,20 +125,43 @@ def run_relay_server(
         admin=where_admin,
     )
     if workers == 1:
-        trio.run(partial(service, trio.run(prepared, config)))
+        relay = trio.run(prepared, config)
+        trio.run(partial(service, relay, keeper=_keeper(relay, settings)))
     else:
-        _run_supervisor(config, workers, service)
+        _run_supervisor(config, workers, service, settings)
     # Python restores the default handlers when it ends, and a late signal would turn success into failure.
     for number in STOP_RELAY:
         signal.signal(number, signal.SIG_IGN)
     return 0
 
 
-def _run_supervisor(config: RelayConfig, workers: int, service: Callable[..., Awaitable[None]]) -> None:
+def _keeper(relay: Relay | Supervisor, settings: AcmeSettings | None) -> CertificateKeeper | None:
+    """Return what gets the relay's certificate; None if it has one from elsewhere.
+
+    Raises:
+        UsageError: its libraries are not installed.
+
+    """
+    if settings is None:
+        return None
+    from p2p_copy.acme.keeper import CertificateKeeper
+    from p2p_copy.relay.log.renewal import log
+
+    challenge = relay.certificates.challenge if relay.certificates is not None else None
+    assert challenge is not None, "the relay was prepared for these settings"
+    return CertificateKeeper(settings, challenge, relay.use_certificate, log)
+
+
+def _run_supervisor(
+    config: RelayConfig,
+    workers: int,
+    service: Callable[..., Awaitable[None]],
+    settings: AcmeSettings | None,
+) -> None:
     from p2p_copy.relay.workers.supervisor import prepared as prepare
 
     relay = trio.run(prepare, config, workers, worker_command())
-    trio.run(partial(service, relay, upgrade=relay.upgrade))
+    trio.run(partial(service, relay, upgrade=relay.upgrade, keeper=_keeper(relay, settings)))
 
 
 def worker_command() -> list[str]:

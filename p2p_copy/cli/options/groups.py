@@ -19,10 +19,11 @@ def _heading(text: str) -> Parameter:
 
 
 LISTENING: Final = _heading("Listening and TLS")
+ACME: Final = _heading("A certificate by itself")
 ACCESS: Final = _heading("Who may connect")
 CLIENT_LIMITS: Final = _heading("Limits on clients")
 DATA_LIMITS: Final = _heading("Limits on data")
-"""These four are of `run-relay-server`."""
+"""These five are of `run-relay-server`."""
 
 LOAD: Final = _heading("Load")
 """Of `relay-load`."""

@@ -143,7 +143,7 @@ def written_code(word: str | None, option: str | None, file: str | None) -> str 
     if text := word or option:
         return pasted.value(text)
     if file:
-        return _first_line(file, "code")
+        return first_line_of(file, "code")
     return pasted.value(os.environ.get(CODE_VARIABLE, "")) or None
 
 
@@ -163,13 +163,19 @@ def access_token(file: str | None) -> str | None:
         UsageError: the file cannot be read, is empty, or contains no token.
 
     """
-    token = _first_line(file, "token") if file else pasted.value(os.environ.get(TOKEN_VARIABLE, ""))
+    token = first_line_of(file, "token") if file else pasted.value(os.environ.get(TOKEN_VARIABLE, ""))
     if len(token) > limits.MAX_TOKEN or not token.isprintable():
         raise UsageError("The access token is too long or has odd characters. Is it the right file?")
     return token or None
 
 
-def _first_line(file: str, what: str) -> str:
+def first_line_of(file: str, what: str) -> str:
+    """Return the first line of a file with a secret, or of standard input; `what` names it in a sentence.
+
+    Raises:
+        UsageError: the file cannot be read, or is empty.
+
+    """
     try:
         if file == STANDARD:
             text = pasted.decode(first_line(_MOST_READ), cut=True)

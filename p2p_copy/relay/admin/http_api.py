@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -37,6 +38,7 @@ from p2p_copy.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from p2p_copy.acme.interface import Status
     from p2p_copy.relay.config import Place, RelayConfig
     from p2p_copy.relay.entry.certificates import Certificates
     from p2p_copy.relay.log.abuse import AbuseCounter
@@ -46,7 +48,10 @@ if TYPE_CHECKING:
 
 REQUESTS: Final = {
     ("GET", "/healthz"): "200 while the relay serves clients, 503 before and after that.",
-    ("GET", "/status"): "Version, counts, tasks, limits, the certificate's end, running transfers, as JSON.",
+    (
+        "GET",
+        "/status",
+    ): "Version, counts, tasks, limits, the certificate's end and its renewal, transfers, as JSON.",
     ("GET", "/metrics"): "The metrics in Prometheus' form; 501 without its library.",
     **{
         ("POST", f"/{name}"): f"{order.meaning} Body: `{json.dumps(order.example)}`."
@@ -150,12 +155,17 @@ class Admin:
         drain: Callable[[], None],
         reload: Callable[[], Awaitable[bool]],
         upgrade: Callable[[], Awaitable[bool]] | None = None,
+        renewal: Callable[[], Status] | None = None,
     ) -> None:
-        """Answer for `relay`; `drain`, `reload` and, at a relay with workers, `upgrade` do what a signal would do."""
+        """Answer for `relay`; `drain`, `reload` and, at a relay with workers, `upgrade` do what a signal would do.
+
+        `renewal` returns how it stands with a certificate that the relay gets by itself.
+        """
         self._relay = relay
         self._drain = drain
         self._reload = reload
         self._upgrade = upgrade
+        self._renewal = renewal
         self._requests = 0
 
     async def serve(
@@ -304,6 +314,7 @@ class Admin:
             "copied": Size(found.received.total()),
             "memory_held": found.memory_held,
             "certificate_ends": None if certificate_ends is None else round(certificate_ends),
+            "renewal": None if self._renewal is None else _renewal(self._renewal()),
             "limits": settings.current(relay.config),
             "pairings": [
                 {"id": number, "seconds": seconds, "copied": Size(copied)}
@@ -315,7 +326,10 @@ class Admin:
         certificates = self._relay.certificates
         try:
             body, content_type = metrics.render(
-                await self._relay.snapshot(), certificates.expires if certificates else None, accept
+                await self._relay.snapshot(),
+                certificates.expires if certificates else None,
+                self._renewal() if self._renewal is not None else None,
+                accept,
             )
         except ImportError:
             return _sentence(
@@ -328,6 +342,18 @@ class Admin:
         if not isinstance(number, int) or not await self._relay.end(number):
             return _sentence(HTTPStatus.NOT_FOUND, "There is no transfer with this id; it may be over.")
         return _sentence(HTTPStatus.OK, "Ended.")
+
+
+def _renewal(status: Status) -> dict[str, Any]:
+    """Return for JSON how it stands with a certificate that the relay gets by itself; times are Unix times."""
+    return {
+        "names": status.names,
+        "last_try": None if status.last_try is None else round(status.last_try),
+        "next_try": None if status.next_try is None else round(status.next_try),
+        "failures": status.failures,
+        "last_error": status.last_error,
+        "needs_attention": status.needs_attention(time.time()),
+    }
 
 
 async def _read(stream: TCPStream, parser: h11.Connection, abuse: AbuseCounter) -> tuple[h11.Request, bytes]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from p2p_copy.acme.interface import Status
     from p2p_copy.relay.snapshot import Snapshot
 
 
@@ -44,10 +45,30 @@ METRICS: Final = (
         "p2p_copy_relay_workers_died_total", None, "Worker processes that have ended though they should not."
     ),
     Metric("p2p_copy_relay_certificate_expiry_seconds", None, "Seconds until the certificate ends."),
+    Metric(
+        "p2p_copy_relay_certificate_last_try_timestamp_seconds",
+        None,
+        "When a certificate was last ordered; with --acme only, as the next ones.",
+    ),
+    Metric(
+        "p2p_copy_relay_certificate_next_try_timestamp_seconds",
+        None,
+        "When a certificate will be ordered, as far as it is known.",
+    ),
+    Metric(
+        "p2p_copy_relay_certificate_failures", None, "Orders that failed since the last one that did not."
+    ),
+    Metric(
+        "p2p_copy_relay_certificate_needs_attention",
+        None,
+        "1 if there is no certificate after a failure, or less than a sixth of its life is left.",
+    ),
 )
 
 
-def values(snapshot: Snapshot, certificate_ends: float | None) -> dict[str, float | Mapping[str, int]]:
+def values(
+    snapshot: Snapshot, certificate_ends: float | None, renewal: Status | None
+) -> dict[str, float | Mapping[str, int]]:
     """Return each metric that the relay has: a number, or one for each value of the label."""
     found: dict[str, float | Mapping[str, int]] = {
         "p2p_copy_relay_connections": snapshot.connections,
@@ -66,13 +87,22 @@ def values(snapshot: Snapshot, certificate_ends: float | None) -> dict[str, floa
     }
     if certificate_ends is not None:
         found["p2p_copy_relay_certificate_expiry_seconds"] = certificate_ends - time.time()
+    if renewal is not None:
+        for name, moment in (("last", renewal.last_try), ("next", renewal.next_try)):
+            if moment is not None:
+                found[f"p2p_copy_relay_certificate_{name}_try_timestamp_seconds"] = moment
+        found["p2p_copy_relay_certificate_failures"] = renewal.failures
+        found["p2p_copy_relay_certificate_needs_attention"] = renewal.needs_attention(time.time())
     return found
 
 
-def render(snapshot: Snapshot, certificate_ends: float | None, accept: str) -> tuple[bytes, str]:
+def render(
+    snapshot: Snapshot, certificate_ends: float | None, renewal: Status | None, accept: str
+) -> tuple[bytes, str]:
     """Return all metrics in the form that `accept`, a header's value, asks for, and its content type.
 
-    `certificate_ends` is the Unix time of the certificate's end; None without one.
+    `certificate_ends` is the Unix time of the certificate's end; None without one. `renewal` says how it stands with a
+    certificate that the relay gets by itself.
 
     Raises:
         ImportError: Prometheus' library is not installed.
@@ -84,7 +114,7 @@ def render(snapshot: Snapshot, certificate_ends: float | None, accept: str) -> t
 
     class Snapshot:
         def collect(self) -> Iterator[Any]:
-            found = values(snapshot, certificate_ends)
+            found = values(snapshot, certificate_ends, renewal)
             for name, label, meaning in METRICS:
                 if name not in found:
                     continue

@@ -27,6 +27,7 @@ from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, count_hang
 from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport.tls import TLS_HANDSHAKE, TLSStream
+from p2p_copy.units import duration
 
 if TYPE_CHECKING:
     import ssl
@@ -153,11 +154,8 @@ class Certificates:
             if isinstance(proven, CannotListen):
                 raise proven
             self._put(proven)
-            left = proven.expires - time.time()
-            if self.challenge is not None:
-                events.CERTIFICATE_RENEWED.log(left=_time_left(left))
-            else:
-                events.CERTIFICATE_RELOADED.log(days=round(left / _DAY))
+            if self.challenge is None:  # else its keeper says so
+                events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
         self.log_objection()
         self.warn_of_end()
 
@@ -193,9 +191,9 @@ class Certificates:
         if left <= 0:
             events.CERTIFICATE_EXPIRED.log()
         elif self.challenge is not None:
-            events.CERTIFICATE_LATE.log(left=_time_left(left))
+            events.CERTIFICATE_LATE.log(left=duration(left, rough=True))
         else:
-            events.CERTIFICATE_EXPIRES.log(left=_time_left(left))
+            events.CERTIFICATE_EXPIRES.log(left=_time_left(left / _DAY))
 
     async def watch(self, *, files: bool) -> None:
         """Warn when the end is near, and if `files` reload when the files change, until cancelled."""
@@ -237,10 +235,7 @@ async def secured(stream: TCPStream, certificates: Certificates | None, abuse: A
     return Opened(secure, digest)
 
 
-def _time_left(seconds: float) -> str:
+def _time_left(days: float) -> str:
     """Return a time that is left, rounded down."""
-    for size, unit in ((_DAY, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size or unit == "minute":
-            break
-    number = int(seconds / size)
+    number, unit = (int(days), "day") if days >= 1 else (int(days * 24), "hour")
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

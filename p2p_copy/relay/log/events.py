@@ -142,11 +142,54 @@ CERTIFICATE_EXPIRED: Final = Event(
     "No client can start a transfer.",
     single=True,
 )
-CERTIFICATE_RENEWED: Final = Event(
-    "certificate-renewed",
+CERTIFICATE_FOUND: Final = Event(
+    "certificate-found",
     logging.INFO,
-    "a new certificate is in use, valid for %(left)s",
-    "The certificate that the relay gets by itself (--acme) has come or was renewed.",
+    "the certificate of the last time is in use, valid for %(left)s",
+    "The relay gets its certificate by itself (--acme), and has started with the one that it had.",
+    single=True,
+)
+ORDER_BEGUN: Final = Event(
+    "order-begun",
+    logging.INFO,
+    "a certificate for %(names)s is ordered at %(directory)s",
+    "The relay asks its authority (--acme-directory) for a first certificate, or for a new one in time.",
+    single=True,
+)
+ORDER_RESUMED: Final = Event(
+    "order-resumed",
+    logging.INFO,
+    "the order of a certificate for %(names)s at %(directory)s goes on",
+    "The relay was stopped, or was to stop, while it ordered.",
+    single=True,
+)
+ACCOUNT_MADE: Final = Event(
+    "account-made",
+    logging.INFO,
+    "the authority %(directory)s has made an account for this relay%(terms)s",
+    "Its key is in --acme-dir. By --acme the operator agrees to the authority's terms.",
+    single=True,
+)
+CERTIFICATE_OBTAINED: Final = Event(
+    "certificate-obtained",
+    logging.INFO,
+    "a new certificate for %(names)s is in use, valid for %(left)s",
+    "The relay has got it by itself (--acme). Transfers that run go on.",
+    single=True,
+)
+ORDER_FAILED: Final = Event(
+    "order-failed",
+    logging.ERROR,
+    "no certificate: %(why)s The next try is in %(pause)s, failures in a row: %(failures)d",
+    "An order failed, for this reason; what the authority says of it is in its own words. The relay serves on with the "
+    "certificate that it has, and without one it tells clients so. `relay-admin ADDR reload` tries now.",
+    single=True,
+)
+OTHER_ORDERS: Final = Event(
+    "other-orders",
+    logging.INFO,
+    "another relay orders for %(folder)s, and this one uses its certificates",
+    "Several relays have the same --acme-dir. One of them orders; if it ends another one does.",
     single=True,
 )
 CERTIFICATE_LATE: Final = Event(
@@ -232,6 +275,13 @@ BUG: Final = Event(
     logging.ERROR,
     "a bug ended one connection: %(where)s",
     "Please report it. The relay and its other connections go on.",
+)
+RENEWAL_BUG: Final = Event(
+    "renewal-bug",
+    logging.ERROR,
+    "a bug ended what renews the certificate, which goes on in %(seconds)d s: %(where)s",
+    "Please report it. The relay serves on with the certificate that it has.",
+    single=True,
 )
 DROPPED: Final = Event(
     "lines-dropped",
