@@ -33,6 +33,10 @@ METRICS = {
     "p2p_copy_relay_workers": set(),
     "p2p_copy_relay_workers_died_total": set(),
     "p2p_copy_relay_certificate_expiry_seconds": set(),
+    "p2p_copy_relay_certificate_last_try_timestamp_seconds": set(),
+    "p2p_copy_relay_certificate_next_try_timestamp_seconds": set(),
+    "p2p_copy_relay_certificate_failures": set(),
+    "p2p_copy_relay_certificate_needs_attention": set(),
 }
 """Each with its labels."""
 
