@@ -128,12 +128,15 @@ class CertificateKeeper:
         self._drains = False
         self._wake.set()
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve what is in the folder at once, then order and renew, until cancelled.
+
+        It has started once what is in the folder is in use; nothing is ordered before that.
 
         It raises for no failure of authority, network, disk or relay: each is reported, and a later try follows.
         """
         await self._begin()
+        task_status.started()
         while True:
             self._wake = trio.Event()
             delay = math.inf
@@ -145,7 +148,9 @@ class CertificateKeeper:
                     await self._try()
                     continue
             self._next = self._wall() + delay if delay < math.inf else None
-            with trio.move_on_after(min(delay, self._until_question(), limits.LOOK_INTERVAL)):
+            # While the relay drains no question is asked, so one may be overdue.
+            asks = math.inf if self._drains else self._until_question()
+            with trio.move_on_after(max(min(delay, asks, limits.LOOK_INTERVAL), 0)):
                 await self._wake.wait()
             await self._look()
 
