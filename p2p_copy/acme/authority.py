@@ -30,7 +30,7 @@ from josepy.jwk import JWK, JWKEC
 
 from p2p_copy.acme import limits
 from p2p_copy.acme.challenge import general_name
-from p2p_copy.acme.failures import AuthorityFailed, words
+from p2p_copy.acme.failures import AuthorityFailed, os_words, words
 from p2p_copy.acme.schedule import Window
 from p2p_copy.acme.settings import is_address
 from p2p_copy.version import PROGRAM
@@ -253,6 +253,8 @@ class Authority:
             ) from None
         except requests.RequestException as error:
             raise AuthorityFailed(f"{self._host} cannot be reached: {_cause(error)}.") from None
+        except OSError as error:  # a file that names who is trusted is missing
+            raise AuthorityFailed(f"{self._host} cannot be reached: {os_words(error)}.") from None
         except errors.ClientError as error:
             answer = error.args[0] if error.args else ""
             kind = _CONFLICT if isinstance(error, errors.ConflictError) else None

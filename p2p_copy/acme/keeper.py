@@ -273,9 +273,9 @@ class CertificateKeeper:
         if not await self._use(certificate):
             raise NotTaken("The new certificate could not be taken into use; the log of the relay says why.")
         self._succeeded()
+        await self._remember()
         self._report(CertificateObtained(self._settings.names, certificate.validity.ends))
         with suppress(OSError):
-            await in_thread(self._store.save_tries, self._tries)
             await in_thread(self._store.discard_old, certificate)
 
     async def _failed(self, why: str, retry_after: float | None = None) -> None:
@@ -288,8 +288,12 @@ class CertificateKeeper:
             self._not_before = now + retry_after
         due = wall + max(self._pause_ends, self._not_before) - now
         self._tries = Tries(self._tries.last, failures, why, due, wall + max(self._not_before - now, 0))
+        await self._remember()
         self._report(TryFailed(why, due, failures, validity.ends if validity else None))
-        with suppress(OSError):  # it is remembered for the next start only
+
+    async def _remember(self) -> None:
+        """Keep for the next start how the last try went, if the disk lets us."""
+        with suppress(OSError), trio.move_on_after(limits.REMEMBER_TIMEOUT):
             await in_thread(self._store.save_tries, self._tries)
 
     @asynccontextmanager

@@ -91,5 +91,8 @@ LOOK_INTERVAL: Final = 600.0
 """The longest sleep: then the clock and the folder are looked at, since the clock may have been set, and another relay
 may have renewed."""
 
+REMEMBER_TIMEOUT: Final = 5.0
+"""For writing down how a try went, before it is reported: a disk that hangs must not hide it."""
+
 MOST_WORDS: Final = 1000
 """Characters of what an authority says that are repeated to the operator."""

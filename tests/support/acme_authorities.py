@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import ssl
 import threading
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -222,19 +223,36 @@ def between(
     context.load_cert_chain(certificate, key)
 
     class Server(ThreadingHTTPServer):
+        daemon_threads = False
+
+        def __init__(self) -> None:
+            self.clients: list[ssl.SSLSocket] = []
+            super().__init__((HOST, 0), Handler)
+
+        def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+            sock, address = self.socket.accept()
+            # The handshake is the business of the client's own thread: this one serves them all.
+            secure = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            self.clients.append(secure)
+            return secure, address
+
         def handle_error(self, *_: Any) -> None:
             pass  # clients go away
 
-    with Server((HOST, 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+    with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         path = served.directory.split("/", 3)[3]
-        yield Served(
-            f"https://{HOST}:{server.server_port}/{path}", ca_file, served.tls_port, served.process_id
-        )
-        server.shutdown()
-        thread.join()
+        try:
+            yield Served(
+                f"https://{HOST}:{server.server_port}/{path}", ca_file, served.tls_port, served.process_id
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+            for client in server.clients:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
 
 
 def with_renewal_info(
