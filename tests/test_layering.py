@@ -92,6 +92,9 @@ know their options and orders."""
 
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
+ACME_LIBRARIES = {"acme", "josepy", "requests"}
+"""Those of the extra `acme`, which many relays do without."""
+
 PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
 ABOUT_NO_PATH = {
     "urandom",
@@ -293,6 +296,17 @@ def test_the_relay_knows_no_cryptography_either_through_what_it_imports(name: st
     assert not {imported for used in reached(name) for imported in modules()[used].foreign()} & {
         "cryptography"
     }
+
+
+@pytest.mark.parametrize("name", ["acme.settings", "acme.interface"])
+def test_what_a_relay_may_know_of_its_authority_reaches_no_cryptography(name: str) -> None:
+    foreign = {imported for used in reached(name) for imported in modules()[used].foreign()}
+    assert not foreign & {"cryptography", "ssl", "trio", *ACME_LIBRARIES}
+
+
+@pytest.mark.parametrize("name", outside("acme.authority", "acme.order"))
+def test_only_the_authoritys_client_knows_the_libraries_of_its_extra(name: str) -> None:
+    assert not modules()[name].foreign() & ACME_LIBRARIES
 
 
 @EVERY_MODULE

@@ -10,5 +10,5 @@ RFC 8555 (ACME), RFC 8737 (TLS-ALPN-01), RFC 8738 (IP addresses as names), RFC 9
 
 It may import the root's leaves. `settings` and `interface` import no cryptography, so that the relay, which must not
 reach any, can use them; a program that runs a relay makes the keeper and gives it to the relay. The libraries of the
-extra `p2p-copy[acme]` are imported by `authority` alone, when the keeper is made.
+extra `p2p-copy[acme]` are imported by `authority` and `order` alone, when a keeper is made.
 """

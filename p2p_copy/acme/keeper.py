@@ -67,9 +67,9 @@ class CertificateKeeper:
         """
         try:
             from p2p_copy.acme.order import OrderProcess
-        except ImportError:
+        except ImportError as error:
             raise UsageError(
-                "`acme` needs further libraries. Install them with: pip install 'p2p-copy[acme]'"
+                f"`acme` needs further libraries ({error}). Install them with: pip install 'p2p-copy[acme]'"
             ) from None
         self._settings = settings
         self._wanted = Wanted.by(settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from cryptography import x509
 
 from p2p_copy.acme import limits
 from p2p_copy.acme.authority import renewal_id
-from p2p_copy.acme.challenge import challenge_certificate
 from p2p_copy.acme.interface import (
     AccountMade,
     CertificateFound,
@@ -473,15 +471,3 @@ async def test_while_the_relay_drains_there_is_no_order(tmp_path: Path, easy: Se
             await operator.until(CertificateObtained)
     assert len(watch.asked(NEW_ORDER)) == 1
     assert [event.resumed for event in operator.seen(OrderBegun)] == [False, True]
-
-
-def test_the_challenge_is_what_a_client_of_the_protocol_can_check(tmp_path: Path) -> None:
-    for name in ("relay.example", "2001:db8::1"):
-        certificate, key = challenge_certificate(name, "token.thumbprint")
-        pem = tmp_path / "pem"
-        pem.write_bytes(certificate + key)
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pem)
-        proof = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_oid(
-            x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
-        )
-        assert proof.critical
