@@ -75,7 +75,10 @@ page is made from the program by `python -m tests.generate_reference`.
 RELAY_EXITS = """\
 A relay that SIGTERM or Ctrl-C has stopped ends with 0: that is its success. Only the third signal ends it with the
 number of the signal. `relay-admin` ends with 4 if there is no answer, or none within 15 seconds, with 8 if what
-answers is no admin address of a relay, and with 9 if the relay refuses the order; it says why."""
+answers is no admin address of a relay, and with 9 if the relay refuses the order; it says why.
+
+A relay that gets its certificate by itself (`--acme`) never ends because it has none: until the first one is there its
+clients end with 4."""
 
 OPERATIONS = """\
 # Relay: options, metrics, log events

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SYSTEMD = CONTRIB / "systemd"
 CLEAN = ("run-relay-server.service", "run-relay-server@.service")
-EVERY = (*CLEAN, "easy/run-relay-server.service")
+ACME = "acme/run-relay-server.service"
+EVERY = (*CLEAN, ACME, "easy/run-relay-server.service")
 
 WORST_EXPOSURE = 20
 """`systemd-analyze security` gives marks from 0 to 100 (it prints 0.0 to 10.0); up to 20 it says OK."""
@@ -31,6 +32,7 @@ def units(tmp_path: Path) -> Path:
     for name in EVERY:
         text = replaced((folder / name).read_text(), {"/opt/p2p-copy/bin/p2p-copy": "/bin/true"})
         (folder / name).write_text(text)
+    shutil.copy(folder / "run-relay-server.socket", folder / "acme")  # the one socket is for both
     return folder
 
 
@@ -39,7 +41,7 @@ def test_systemd_has_nothing_to_say_about_a_unit(units: Path, name: str) -> None
     assert check(need("systemd-analyze"), "verify", "--man=no", units / name).strip() == ""
 
 
-@pytest.mark.parametrize("name", CLEAN)
+@pytest.mark.parametrize("name", [*CLEAN, ACME])
 def test_a_clean_unit_is_exposed_no_more_than_promised(units: Path, name: str) -> None:
     analyze = need("systemd-analyze")
     if "--offline" not in check(analyze, "--help"):
@@ -78,8 +80,14 @@ def test_the_relays_behind_a_proxy_are_sealed_off_like_the_one_in_front() -> Non
     }
 
 
+def test_a_relay_that_gets_its_certificate_is_sealed_off_like_one_that_is_given_it() -> None:
+    given, gets = _settings(SYSTEMD / CLEAN[0]), _settings(SYSTEMD / ACME)
+    different = {setting.partition("=")[0] for setting in given ^ gets}
+    assert different == {"ExecStart", "StateDirectory", "StateDirectoryMode", "RestrictAddressFamilies"}
+
+
 def test_no_unit_but_the_easy_one_runs_as_root() -> None:
-    for name in CLEAN:
+    for name in (*CLEAN, ACME):
         assert {"User=p2p-copy", "CapabilityBoundingSet=", "AmbientCapabilities="} <= _settings(
             SYSTEMD / name
         )

@@ -52,7 +52,11 @@ EXAMPLES: Final = {
     ),
     "run-relay-server": (
         Example(
-            "On port 443, with a certificate:",
+            "On port 443, with a certificate that it gets by itself:",
+            "p2p-copy run-relay-server 0.0.0.0:443 --acme relay.example",
+        ),
+        Example(
+            "On port 443, with a certificate that you have:",
             "p2p-copy run-relay-server 0.0.0.0:443 --certfile fullchain.pem --keyfile privkey.pem",
         ),
         Example("For a test on this machine:", "p2p-copy run-relay-server 127.0.0.1:8765 --no-tls"),
