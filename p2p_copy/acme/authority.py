@@ -144,9 +144,10 @@ class Authority:
         ]
         order = partial(_NewOrder, identifiers=identifiers, profile=self._settings.profile)
         address = self._address("newOrder")
-        if replaces is not None and "renewalInfo" in self._directory.to_partial_json():
+        replaced = renewal_id(replaces) if replaces is not None else None
+        if replaced is not None and "renewalInfo" in self._directory.to_partial_json():
             try:
-                return await self._post(address, order(replaces=renewal_id(replaces)), _location)
+                return await self._post(address, order(replaces=replaced), _location)
             except AuthorityFailed as failure:
                 # It knows the old certificate as replaced, or not at all: that is no reason for not having a new one.
                 if failure.code not in _NOT_REPLACED:
@@ -200,10 +201,10 @@ class Authority:
 
         None for what the authority does not say.
         """
-        address = self._directory.to_partial_json().get("renewalInfo")
-        if address is None:
+        address, name = self._directory.to_partial_json().get("renewalInfo"), renewal_id(leaf)
+        if address is None or name is None:
             return None, None
-        window = await self._get(f"{address}/{renewal_id(leaf)}", _json(_window))
+        window = await self._get(f"{address}/{name}", _json(_window))
         return window, self.retry_after
 
     # Requests
@@ -380,19 +381,17 @@ def seconds(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def renewal_id(leaf: x509.Certificate) -> str:
+def renewal_id(leaf: x509.Certificate) -> str | None:
     """Return by what an authority knows a certificate (RFC 9773, section 4.1).
 
-    Raises:
-        AuthorityFailed: the certificate does not name its issuer's key.
-
+    None for one that does not name its issuer's key: nothing can be asked about it.
     """
     try:
         issuer = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     except x509.ExtensionNotFound:
-        issuer = None
+        return None
     if issuer is None:
-        raise AuthorityFailed("The certificate does not name the key of its issuer.")
+        return None
     # As DER has it: with a byte more if the first bit would be a sign.
     serial = leaf.serial_number.to_bytes(leaf.serial_number.bit_length() // 8 + 1, "big")
     return ".".join(b64encode(part).decode() for part in (issuer, serial))

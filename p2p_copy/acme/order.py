@@ -206,7 +206,7 @@ class OrderProcess:
             named = authority.retry_after
             wait = pause if named is None else max(named, limits.FIRST_POLL)
             if trio.current_time() + wait > deadline:
-                raise AuthorityFailed(f"The authority has not decided within {most:.0f} s.")
+                raise AuthorityFailed(f"The authority has not decided within {most:.0f} s.", None, named)
             await trio.sleep(wait)
             pause = min(2 * pause, limits.LAST_POLL)
 

@@ -223,6 +223,28 @@ def test_an_authority_that_is_away_while_the_certificate_lasts_is_no_alarm(tmp_p
     trio.run(main, clock=times.clock)
 
 
+def test_a_certificate_that_is_due_while_the_relay_drains_waits_for_it(tmp_path: Path) -> None:
+    times = Times()
+
+    async def main() -> None:
+        with pebble(tmp_path / "pebble", life=int(90 * limits.DAY), any_proof=True) as served:
+            operator = Operator(settings(served, tmp_path / "acme"), tmp_path, times.wall)
+            async with operator.running():
+                await operator.until(CertificateObtained)
+                operator.keeper.pause()
+                for _ in range(3):
+                    times.jump(30 * limits.DAY)
+                    operator.keeper.try_now()
+                    await trio.sleep(0.1)
+                assert len(operator.seen(CertificateObtained)) == 1
+                assert operator.keeper.status.next_try is None
+                operator.keeper.resume()
+                await operator.until(CertificateObtained, 2)
+        assert not operator.seen(TryFailed)
+
+    trio.run(main, clock=times.clock)
+
+
 def test_a_time_of_day_that_is_set_is_noticed(tmp_path: Path) -> None:
     times = Times()
 

@@ -264,8 +264,9 @@ async def test_a_window_that_begins_renews_and_names_the_certificate_that_is_rep
     assert not operator.seen(TryFailed)
     orders = renews.asked(NEW_ORDER)
     assert "replaces" not in orders[0]
-    assert orders[1]["replaces"] == renewal_id(first)
-    assert any(request.path.endswith(renewal_id(first)) for request in renews.requests)
+    name = renewal_id(first)
+    assert orders[1]["replaces"] == name
+    assert any(request.path == f"/renewal-info/{name}" for request in renews.requests)
 
 
 @pytest.mark.parametrize("kind", ["alreadyReplaced", "malformed"])
@@ -325,6 +326,28 @@ async def test_an_authority_that_asks_to_wait_is_not_asked_before(tmp_path: Path
     assert again.events == []
     assert again.keeper.status.last_error == event.why
     assert again.keeper.status.next_try == pytest.approx(event.next_try, abs=2)
+
+
+async def test_an_order_that_takes_long_goes_on_when_the_authority_says(tmp_path: Path, easy: Served) -> None:
+    def busy(_: Request, ask: Callable[[], Answer]) -> Answer:
+        answer = ask()
+        answer.body = json.dumps({**json.loads(answer.body), "status": "processing"}).encode()
+        answer.headers["Retry-After"] = "900"
+        return answer
+
+    watch = Watch(**{"my-order": busy})
+    with between(easy, tmp_path, watch) as served:
+        operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
+        async with operator.running():
+            event = await operator.until(TryFailed)
+        watch.instead.clear()
+        assert 800 < event.next_try - time.time() <= 900
+        (tmp_path / "acme" / "tries.json").unlink()  # what it remembers of the pause
+        again = Operator(settings(served, tmp_path / "acme"), tmp_path)
+        await first_certificate(again)
+    assert "has not decided" in event.why
+    assert len(watch.asked(NEW_ORDER)) == 1
+    assert [event.resumed for event in again.seen(OrderBegun)] == [True]
 
 
 def page(status: int, body: bytes, kind: str = "text/html") -> Callable[..., Answer]:
