@@ -48,7 +48,6 @@ T = TypeVar("T")
 _DEPTH: Final = 10
 """Exceptions of a library that are looked through for the system's own words."""
 
-
 _CONFLICT: Final = "conflict"
 
 _NOT_REPLACED: Final = {_CONFLICT, "alreadyReplaced", "malformed", "unauthorized"}

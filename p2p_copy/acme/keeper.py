@@ -183,19 +183,14 @@ class CertificateKeeper:
         return True
 
     async def _use(self, certificate: Certificate) -> bool:
-        if not await self._on_certificate(certificate.chain_file, certificate.key_file):
-            self._refused = (
-                certificate
-                if not self._refused or certificate.number > self._refused.number
-                else self._refused
-            )
-            return False
-        if self._refused and self._refused.number <= certificate.number:
-            self._refused = None
-        self._current = certificate
-        self._window, self._ask_renewal = None, -math.inf
-        self._choice = random.random()  # noqa: S311 - as above
-        return True
+        taken = await self._on_certificate(certificate.chain_file, certificate.key_file)
+        if self._refused is None or certificate.number >= self._refused.number:
+            self._refused = None if taken else certificate
+        if taken:
+            self._current = certificate
+            self._window, self._ask_renewal = None, -math.inf
+            self._choice = random.random()  # noqa: S311 - as above
+        return taken
 
     def _succeeded(self) -> None:
         self._tries = Tries(last=self._tries.last)

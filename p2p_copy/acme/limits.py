@@ -16,6 +16,9 @@ LEAST_GAP: Final = HOUR
 """Between two certificates, or a tenth of the life if that is longer: a renewal window in the past, or a clock that is
 wrong, must not run into an authority's limits."""
 
+LEAST_GAP_OF_ALL: Final = 1.0
+"""If a certificate has no life at all, because its authority errs: it must not be ordered without a pause."""
+
 ARI_INTERVAL: Final = 6 * HOUR
 """Between two questions when to renew, if the authority names no other time (RFC 9773, section 4.3.3)."""
 

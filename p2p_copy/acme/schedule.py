@@ -58,8 +58,8 @@ def renewal_time(validity: Validity, window: Window | None, choice: float) -> fl
 
 
 def least_gap(life: float) -> float:
-    """Return the least time between two certificates, for the life of the first one; always below half of it."""
-    return min(max(limits.LEAST_GAP, life / 10), life / 3)
+    """Return the least time between two certificates, for the life of the first one; below half of it if it has one."""
+    return max(min(max(limits.LEAST_GAP, life / 10), life / 3), limits.LEAST_GAP_OF_ALL)
 
 
 def order_time(

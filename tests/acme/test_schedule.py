@@ -69,6 +69,12 @@ def test_a_window_in_the_past_does_not_renew_for_ever(
     assert due - NOW >= schedule.least_gap(life) / SLACK - 1e-3
 
 
+@pytest.mark.parametrize("life", [0.0, -90 * DAY])
+def test_a_certificate_without_life_is_not_ordered_without_a_pause(life: float) -> None:
+    past = Window(NOW - 10 * DAY, NOW - 9 * DAY)
+    assert schedule.order_time(Validity(NOW, NOW + life), NOW, past, 0.5, NOW) >= NOW + 1
+
+
 def test_a_certificate_from_the_future_does_not_hold_renewals_up() -> None:
     validity = Validity(NOW - 60 * DAY, NOW + 30 * DAY)
     assert schedule.order_time(validity, NOW + 500 * DAY, None, 0.5, NOW) == pytest.approx(NOW)
