@@ -212,7 +212,7 @@ def test_behind_a_balancer_with_the_proxy_protocol(
 
 ACTIVATED = (
     "import os, sys; os.umask(0); os.dup2(int(sys.argv.pop(1)), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
-    "os.environ['LISTEN_FDS'] = '1'; from p2p_copy.cli.app import main; main()"
+    "os.environ['LISTEN_FDS'] = '1'; from p2p_copy.__main__ import main; main()"
 )
 
 
@@ -327,7 +327,7 @@ def test_options_that_do_not_go_together_are_named(words: tuple[str, ...], sente
 
 
 def test_without_its_libraries_a_relay_says_how_to_install_them(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['acme'] = None; from p2p_copy.cli.app import main; sys.exit(main())"
+    program = "import sys; sys.modules['acme'] = None; from p2p_copy.__main__ import main; sys.exit(main())"
     words = ("run-relay-server", "127.0.0.1:0", "--acme", "a.example", "--acme-dir", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
