@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 _WHAT_THIS_IS: Final = (
     "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another, and has no page "
-    "for a browser.\nTo send or receive files through it, install the program: python3 -m pip install p2p-copy, or see "
+    "for a browser."
+)
+_HOW_TO_USE_IT: Final = (
+    "To send or receive files through it, install the program: python3 -m pip install p2p-copy, or see "
     "https://afuld.github.io/p2p-copy"
 )
 _NOTHING_THERE: Final = "There is nothing at this path."
@@ -188,7 +191,9 @@ def _objection(request: h11.Request, origins: Origins) -> _Objection | None:
     if not all(value.isascii() for _, value in request.headers):
         return _Objection(bad, "The request has a header that is not ASCII.")
     if not _asks_for_websocket(request):
-        return _Objection(HTTPStatus.UPGRADE_REQUIRED, _WHAT_THIS_IS, "Upgrade: websocket\r\n")
+        return _Objection(
+            HTTPStatus.UPGRADE_REQUIRED, f"{_WHAT_THIS_IS}\n{_HOW_TO_USE_IT}", "Upgrade: websocket\r\n"
+        )
     if not rendezvous.is_path(request.target.decode()):
         return _Objection(HTTPStatus.NOT_FOUND, _NOTHING_THERE)
     if request.method != b"GET" or request.http_version != b"1.1":
