@@ -80,7 +80,7 @@ class RelayConfig:
         trusted_proxies: network (CIDR), or several, of the proxies that are believed when they name a client's address.
         log_addresses: write clients' addresses into the log.
         web: directory with the files of the page for browsers (`entry.page`); None for a relay that serves none.
-        web_origins: origins of further web pages that may use the relay, `https://HOST[:PORT]`, `null` or `file://`.
+        web_origins: origins of further web pages that may use the relay, `https://HOST[:PORT]` or `null`.
         allow_load_test: tell clients that they may load this relay, and the limits which then meet them.
 
     """

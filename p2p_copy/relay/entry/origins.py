@@ -20,9 +20,8 @@ from p2p_copy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-FROM_DISK: Final = ("null", "file://")
-"""What browsers say of a page that was opened from a disk: Firefox the first, Chromium the second. Any site can get the
-first one as well, by a frame in a sandbox."""
+FROM_DISK: Final = "null"
+"""What browsers say of a page that was opened from a disk. Any site can get it as well, by a frame in a sandbox."""
 
 _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -49,24 +48,23 @@ class Origins:
         if len(origins) != 1 or len(hosts) != 1 or not (origins[0].isascii() and hosts[0].isascii()):
             return False
         origin, host = origins[0].decode().lower(), hosts[0].decode().lower()
-        return origin in self._named or (self._own and host != "" and origin == _own(host))
+        return origin in self._named or (self._own and host != "" and origin in _own(host))
 
 
-def _own(host: str) -> str:
-    """Return the origin of a page of this relay, which browsers write without the scheme's own port."""
-    if _THIS_MACHINE.fullmatch(host):
-        return f"http://{host.removesuffix(':80')}"
-    return f"https://{host.removesuffix(':443')}"
+def _own(host: str) -> tuple[str, ...]:
+    """Return the origins of a page of this relay, which browsers write without the scheme's own port."""
+    secure = f"https://{host.removesuffix(':443')}"
+    return (secure, f"http://{host.removesuffix(':80')}") if _THIS_MACHINE.fullmatch(host) else (secure,)
 
 
 def _parsed(text: str) -> str:
     origin = text.strip().lower()
-    if origin in FROM_DISK:
+    if origin == FROM_DISK:
         return origin
     if not _ORIGIN.fullmatch(origin):
         raise UsageError(
             f"{text!r} is no origin of a web page. It looks like https://files.example or https://files.example:8443, "
-            "without a path; or it is null or file://, for a page that is opened from a disk."
+            "without a path; or it is null, for a page that is opened from a disk."
         )
     port = ":443" if origin.startswith("https:") else ":80"
     return origin.removesuffix(port)

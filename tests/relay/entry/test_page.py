@@ -251,7 +251,10 @@ async def test_only_the_relays_own_page_may_open_a_websocket(page: Path, setting
     async with serving(page, **settings) as relay:
         port = relay.address.port
         here = f"127.0.0.1:{port}"
-        for host, origin in (("relay.example", "https://relay.example"), (here, f"http://{here}")):
+        for host, origin in (
+            ("relay.example", "https://relay.example"),
+            *((here, f"{scheme}://{here}") for scheme in ("http", "https")),
+        ):
             assert await first_line(relay, upgrade(path, host, origin)) == UPGRADED
         assert await first_line(relay, upgrade(path, "relay.example")) == UPGRADED, "no browser"
         refused = (
