@@ -101,13 +101,13 @@ class Piece(NamedTuple):
     """A message, or a part of one.
 
     Attributes:
-        data: its bytes.
+        data: its bytes; a view of what was read, if they are a part of a binary message that was not copied.
         last: whether the message ends with it.
         is_text: whether the message is text; its bytes are UTF-8, and a piece may end inside a character.
 
     """
 
-    data: bytes
+    data: bytes | memoryview
     last: bool = True
     is_text: bool = False
 
@@ -118,8 +118,9 @@ class Piece(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """Bytes of memory that this piece takes, even if it is empty."""
-        return len(self.data) + limits.PIECE_COST
+        """Bytes of memory that this piece takes, even if it is empty; a view takes all that was read."""
+        size = memoryview(self.data.obj).nbytes if isinstance(self.data, memoryview) else len(self.data)
+        return size + limits.PIECE_COST
 
 
 class Message(NamedTuple):
@@ -127,13 +128,13 @@ class Message(NamedTuple):
 
     Attributes:
         opcode: its kind; a piece has that of its message.
-        payload: its bytes, unmasked.
+        payload: its bytes, unmasked; a view if they need not be copied, and only of a decoder that yields pieces.
         last: whether the message ends with it.
 
     """
 
     opcode: Opcode
-    payload: bytes
+    payload: bytes | memoryview
     last: bool = True
 
 
@@ -142,7 +143,9 @@ def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
     return b"".join(frame_buffers(opcode, payload, mask))
 
 
-def frame_buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = True) -> list[bytes]:
+def frame_buffers(
+    opcode: Opcode, payload: bytes | memoryview, mask: bytes | None, *, last: bool = True
+) -> list[bytes | memoryview]:
     """Return one frame in buffers to be sent one after the other.
 
     Args:
@@ -404,8 +407,8 @@ class Decoder:
     def _end(self) -> Message | None:
         """End a frame; return the message that is complete with it, if there is one."""
         if self._opcode >= Opcode.CLOSE:
-            payload, self._control = b"".join(self._control), []
-            return Message(self._opcode, payload)
+            control, self._control = b"".join(self._control), []
+            return Message(self._opcode, control)
         if not self._final:
             return None
         assert self._kind is not None, "set by the header"
@@ -426,7 +429,7 @@ class Decoder:
                 raise FrameError(NOT_UTF8, "text is not UTF-8") from None
             self._cut = part[checked:]
 
-    def _pop_joined(self) -> bytes:
+    def _pop_joined(self) -> bytes | memoryview:
         """Return what is here of the message, and forget it. What came in one piece is not copied."""
         parts, self._message = self._message, []
         size, self.here = self.here, 0
@@ -435,8 +438,11 @@ class Decoder:
             whole.truncate(size)
             return whole.getvalue()
         first = parts[0] if len(parts) == 1 else None
-        if isinstance(first, memoryview) and isinstance(first.obj, bytes) and len(first) == len(first.obj):
-            return first.obj
+        if isinstance(first, memoryview):
+            if isinstance(first.obj, bytes) and len(first) == len(first.obj):
+                return first.obj
+            if self._piece < math.inf and self._kind is Opcode.BINARY:
+                return first
         return b"".join(parts)
 
 
@@ -592,12 +598,12 @@ class Codec:
                     else:
                         self.put(piece)
                 elif message.opcode is Opcode.CLOSE:
-                    self.closed = read_close(message.payload)
+                    self.closed = read_close(bytes(message.payload))
                     break
                 elif message.opcode is Opcode.PING:
-                    self._events.append(Ping(payload=message.payload))
+                    self._events.append(Ping(payload=bytes(message.payload)))
                 else:
-                    self._events.append(Pong(payload=message.payload))
+                    self._events.append(Pong(payload=bytes(message.payload)))
                     if self._unanswered:
                         self._unanswered -= 1
                         self._answers += 1

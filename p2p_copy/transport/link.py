@@ -239,7 +239,7 @@ class Link(ObjectStream[bytes | str]):
         messages: list[bytes | str] = []
         while len(messages) < most and self._has_message():
             data, _, is_text = self._inbox.pop()
-            messages.append(data.decode() if is_text else data)
+            messages.append(bytes(data).decode() if is_text else bytes(data))  # no copy, unless it is a view
         return messages
 
     async def wait_for_message(self) -> None:
@@ -253,7 +253,7 @@ class Link(ObjectStream[bytes | str]):
         while self._inbox:
             if self.sets_aside is None or not self._inbox.first.is_text:
                 return True
-            text = self._inbox.first.data.decode()
+            text = bytes(self._inbox.first.data).decode()
             if not self.sets_aside(text):
                 return True
             self._inbox.pop()

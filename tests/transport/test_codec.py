@@ -160,7 +160,7 @@ def test_we_refuse_what_wsproto_refuses(garbage: bytes) -> None:
         try:
             for one in decode(garbage, masked=True):
                 if one.opcode is Opcode.CLOSE:
-                    module.read_close(one.payload)
+                    module.read_close(bytes(one.payload))
         except FrameError:
             return
         assert garbage[0] & 0x0F in (Opcode.CONTINUATION, Opcode.PING, Opcode.PONG, Opcode.CLOSE)
@@ -299,7 +299,7 @@ def test_reads_that_end_where_ahead_says_bring_long_payloads_whole(
 
 def test_a_long_payload_is_not_copied_if_it_came_in_one_piece() -> None:
     body = bytes(limits.LONG_FRAME)
-    head, payload = frame_buffers(Opcode.BINARY, body, None)
+    head, payload = (bytes(each) for each in frame_buffers(Opcode.BINARY, body, None))
     decoder = Decoder(masked=False, max_message=2**20)
     assert decoder.ahead == 0
     for _ in range(2):
@@ -313,6 +313,18 @@ def test_a_long_payload_is_not_copied_if_it_came_in_one_piece() -> None:
     assert decoder.ahead == len(head) - 4
     list(decoder.feed(head[4:] + payload + encode(Opcode.BINARY, b"short", None)))
     assert decoder.ahead == 0
+
+
+def test_pieces_of_binary_messages_are_views_and_weigh_what_they_keep_in_memory() -> None:
+    decoder = Decoder(masked=True, max_message=2**20, piece=1000)
+    read = bytearray(encode(Opcode.BINARY, bytes(3000), NO_MASK) + encode(Opcode.BINARY, b"tail", NO_MASK))
+    long, short = decoder.feed(read)
+    assert isinstance(long.payload, memoryview)
+    assert isinstance(short.payload, bytes), "it would keep all of what was read"
+    assert Piece(long.payload).weight == len(read) + limits.PIECE_COST
+    assert Piece(short.payload).weight == 4 + limits.PIECE_COST
+    (text,) = decoder.feed(bytearray(encode(Opcode.TEXT, b"x" * 3000, NO_MASK)))
+    assert isinstance(text.payload, bytes)
 
 
 long_fragments = st.lists(st.sampled_from([0, 10, limits.LONG_FRAME, 70_000]), min_size=1, max_size=4)
