@@ -13,6 +13,7 @@ from p2p_copy.doctor.finding import Check, Finding, Verdict, good, wrong
 from p2p_copy.doctor.look import about_certificate, about_clock, look_at
 from p2p_copy.doctor.machine import about_authorities, about_program, try_disk, try_state
 from p2p_copy.doctor.pair import measure_round_trip, measure_speed, not_met, paired, stay_idle
+from p2p_copy.doctor.proof import ask_for_proof
 from p2p_copy.doctor.way import Way, reach, resolve, walk
 from p2p_copy.errors import P2PCopyError, PeerTimeout
 from p2p_copy.peer.failures import plain_errors
@@ -182,6 +183,14 @@ class _Approach(NamedTuple):
 
     async def _look(self, failed: Check | None, *, trusted: bool) -> None:
         """Look at what answers, whatever of the walk has `failed`."""
+        chain = await self._look_at(failed, trusted=trusted)
+        if failed is Check.TLS and self.way.proxy is None:
+            self.examination.begin(Check.ACME)
+            shown = chain[0] if chain else b""
+            self.examination.report(await ask_for_proof(self.way.address.host, shown))
+
+    async def _look_at(self, failed: Check | None, *, trusted: bool) -> tuple[bytes, ...]:
+        """Report what answers; return its certificates."""
         self.examination.begin(self.seen[0])
         try:
             with plain_errors():
@@ -190,10 +199,11 @@ class _Approach(NamedTuple):
             why = f"since {label(failed)} is wrong" if failed else f"since it did not work again: {error}"
             for check in self.seen:
                 self.examination.report(Finding(check, Verdict.NOT_TRIED, why))
-            return
+            return ()
         if Check.CERTIFICATE in self.seen:
             self.examination.report(about_certificate(self.way, look, trusted=trusted))
         self.examination.report(about_clock(self.way, look))
+        return look.chain
 
     async def _pair(self, welcome: Welcome) -> None:
         examination = self.examination

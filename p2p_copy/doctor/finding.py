@@ -25,6 +25,8 @@ class Check(StrEnum):
     WELCOME = "welcome"
     CERTIFICATE = "certificate"
     CLOCK = "clock"
+    ACME = "acme"
+    """Only if TLS is wrong: whether an authority could check the name for a relay that gets its own certificate."""
     PAIRING = "pairing"
     ROUND_TRIP = "round_trip"
     IDLE = "idle"

@@ -6,6 +6,9 @@ from typing import Final
 
 from p2p_copy.units import KIB, MIB
 
+ACME_PORT: Final = 443
+"""The port at which an authority checks a name (RFC 8737 section 3); the authority chooses no other one."""
+
 OTHER_ADDRESSES: Final = 2.0
 """Seconds for the other addresses of a host once one has answered: a clock tick more than the first repetition of a
 packet."""
