@@ -322,6 +322,13 @@ def trees(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def acme(session: nox.Session) -> None:
+    """A relay that renews certificates of 20 seconds for an hour, with transfers. `-- --minutes 5 --workers 2`."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.campaigns.acme", *session.posargs)
+
+
+@nox.session(python=OLDEST)
 def balancers(session: nox.Session) -> None:
     """Relays that come and go behind nginx and HAProxy, which must be installed; a quarter of an hour."""
     session.install("-e", ".", *group("test"))

@@ -29,13 +29,14 @@ _NO_CERTIFICATE: Final = "TLSV1_ALERT_INTERNAL_ERROR"
 
 
 async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
-    """Say who answers `acme-tls/1` at port 443 of `host`; `of_relay` is the relay's certificate (DER), if it has one."""
+    """Say who answers `acme-tls/1` at port 443 of `host`; `of_relay` is the relay's certificate (DER), if any."""
     where = host_and_port(host, limits.ACME_PORT)
     try:
         with trio.fail_after(transport_limits.CONNECT_TIMEOUT):
             stream = TCPStream(await trio.open_tcp_stream(host, limits.ACME_PORT))
     except (OSError, trio.TooSlowError) as error:
-        causes = [leaf for leaf in causes_of(error) if isinstance(leaf, OSError)]
+        found = causes_of(error) if isinstance(error, OSError) else (TimeoutError("no answer"),)
+        causes = [leaf for leaf in found if isinstance(leaf, OSError)]
         return warning(
             Check.ACME,
             f"{where} cannot be reached from here ({reasons(causes)}). An authority that checks the name for a relay "
@@ -66,7 +67,8 @@ async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
         await trio.aclose_forcefully(secure)
     if not of_relay or shown == of_relay:
         return good(Check.ACME, f"{where} can be reached from here, and the relay answers there")
-    issuer = facts_of(shown).issuer or "somebody who is not named"
+    facts = facts_of(shown)
+    issuer = (facts.issuer if facts else "") or "somebody who is not named"
     return warning(
         Check.ACME,
         f"{where} is answered by another server than this relay, with a certificate by {issuer}. An authority that "

@@ -47,7 +47,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WorkersRelay]]:
         folder = tmp_path / f"relay{len(started)}"
         folder.mkdir()
         more = {"where": ordered.where} | more
-        relay = WorkersRelay(folder, *options, certificates=ordered, workers=workers, **more)  # type: ignore[arg-type]  # stands for one
+        relay = WorkersRelay(folder, *options, certificates=ordered, workers=workers, **more)
         started.append(relay)
         return relay
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.transport.link import Link
     from tests.support.certificates import Certificates
+    from tests.support.ordered import Ordered
 
 
 _SHORTENED = "from p2p_copy.relay import limits; from p2p_copy.cli.main import main; "
@@ -52,7 +53,7 @@ class WorkersRelay:
         self,
         folder: Path,
         *options: str,
-        certificates: Certificates | None = None,
+        certificates: Certificates | Ordered | None = None,
         where: tuple[str, ...] = ("127.0.0.1:0",),
         workers: int = 2,
         cwd: Path | None = None,
