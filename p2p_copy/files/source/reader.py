@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.errors import exhausted
 from p2p_copy.files import attributes, system
 from p2p_copy.files.source.same_file import is_same
-from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK
+from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK, identity_of
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import leaf_digest, zero_leaf
 from p2p_copy.protocol.messages import Extra, Kind, Reason
@@ -130,7 +130,8 @@ def read_whole(found: SourceEntry) -> bytes:
         if len(data) < size:
             data += _read(fd, size - len(data), probe=True)
         status = os.fstat(fd)
-        if len(data) != size or not _is_as_found(found, status) or not is_same(found, status):
+        same = stat.S_ISREG(status.st_mode) and identity_of(status) == found.identity  # as nearly always
+        if len(data) != size or not (same or (_is_as_found(found, status) and is_same(found, status))):
             raise SourceFailed(Reason.CHANGED)
     except OSError as error:
         raise _unreadable(error) from None
