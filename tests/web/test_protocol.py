@@ -1,0 +1,32 @@
+"""The page's own implementation of the protocol against the vectors and the reference, in Node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.web import cases
+
+HERE = Path(__file__).parent
+MODULES = HERE.parents[1] / "p2p_copy/web/node_modules"
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_the_pages_protocol_is_that_of_the_reference(tmp_path: Path) -> None:
+    written = tmp_path / "cases.json"
+    written.write_text(cases.write(modules=MODULES.is_dir()))
+    ran = subprocess.run(
+        ["node", "--test", str(HERE / "protocol.test.mjs")],
+        env=os.environ | {"P2P_COPY_CASES": str(written)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ran.returncode == 0, ran.stdout[-6000:]
+    assert "# fail 0" in ran.stdout
