@@ -15,9 +15,12 @@ const ZEROS = new Uint8Array(64 * 1024);
 
 const idle = []; // hashers, each of which has a memory of its own
 
+/** Files that are hashed at the same time, at most. */
+const AT_ONCE = 4;
+
 /** Load the hash function. Call this once before anything else here. */
 export async function prepare() {
-  if (!idle.length) idle.push(await createBLAKE3());
+  while (idle.length < AT_ONCE) idle.push(await createBLAKE3());
 }
 
 function digestOfLeaves(size, leaves) {
@@ -42,7 +45,7 @@ export class FileDigest {
     while (data.length) {
       if (!this.#hasher) {
         this.#hasher = idle.pop();
-        if (!this.#hasher) throw new Error('files are hashed one at a time');
+        if (!this.#hasher) throw new Error('too many files are hashed at once');
         this.#hasher.init();
       }
       const piece = data.subarray(0, limits.SEGMENT - this.#at);
@@ -80,14 +83,18 @@ export class FileDigest {
 /** The digest of a file that consists of the whole segments with these leaves. */
 export const prefixDigest = (leaves) => digestOfLeaves(leaves.length * limits.SEGMENT, leaves);
 
+/** In place of the digest of a file that was up to date at the receiver: no side has read it. */
+export const UNREAD = Symbol('unread');
+
 /** The digest of a transfer, whose entries are added in order. */
 export class RootDigest {
   #hash = ROOT.clone();
 
-  /** `digest` is null for directories, symlinks, and files that were not sent whole. */
+  /** `digest` is null for directories, symlinks, and files that were not sent whole, `UNREAD` for one up to date. */
   add(entry, digest) {
     let outcome = u8(2);
-    if (entry.kind === Kind.FILE) outcome = digest ? concat(u8(1), digest) : u8(0);
+    if (digest === UNREAD) outcome = u8(3);
+    else if (entry.kind === Kind.FILE) outcome = digest ? concat(u8(1), digest) : u8(0);
     this.#hash.update(entry.raw);
     this.#hash.update(outcome);
   }

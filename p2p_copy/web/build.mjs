@@ -1,0 +1,40 @@
+// Builds the page into `static/`: a few files without any reference to another server.
+//
+// The list of words is that of the Python package, so that there is one.
+
+import { build } from 'esbuild';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+
+const here = new URL('.', import.meta.url);
+const at = (path) => new URL(path, here).pathname;
+
+const words = {
+  name: 'words',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^p2p-copy-words$/ }, () => ({ path: 'words', namespace: 'words' }));
+    onLoad({ filter: /.*/, namespace: 'words' }, async () => {
+      const source = await readFile(at('../protocol/wordlist.py'), 'utf8');
+      const [, list] = /_TEXT: Final = """([^"]*)"""/.exec(source);
+      return { contents: `export default ${JSON.stringify(list.trim().replace(/\s+/g, ' '))}.split(' ');` };
+    });
+  },
+};
+
+await rm(at('static'), { recursive: true, force: true });
+await mkdir(at('static'), { recursive: true });
+await build({
+  entryPoints: [at('src/page/page.js'), at('src/worker.js')],
+  outdir: at('static'),
+  entryNames: '[name]',
+  bundle: true,
+  format: 'iife',
+  minify: true,
+  target: ['chrome120', 'firefox121', 'safari17.4'],
+  charset: 'utf8',
+  legalComments: 'none',
+  plugins: [words],
+});
+const css = await build({ entryPoints: [at('src/page/page.css')], minify: true, write: false });
+await writeFile(at('static/page.css'), css.outputFiles[0].text);
+const html = await readFile(at('src/page/index.html'), 'utf8');
+await writeFile(at('static/index.html'), html);

@@ -1,0 +1,397 @@
+// Receives files and directories into this browser's storage: one transfer, in one conversation after another.
+
+import { equal, hex } from '../protocol/bytes.js';
+import { Declined, NoSpace, PeerFailed, PeerMisbehaved, TransferError } from '../protocol/errors.js';
+import { Manifest } from '../protocol/manifest.js';
+import { Kind, Reason } from '../protocol/messages.js';
+import { shown } from '../protocol/names.js';
+import { Conversation } from '../peer/conversation.js';
+import { meet, newClaim, pauseAfterLoss, Acquaintance } from '../peer/meet.js';
+import { farewell, givenUp, isFailure, sentenceOf } from './reasons.js';
+import { Arena } from './store.js';
+
+/** Seconds between two reports to the sender, which also show that this side is there. */
+const PROGRESS_INTERVAL = 0.5;
+const HEARTBEAT = 3;
+
+/** Seconds to wait for the sender's offer, and for its goodbye. */
+const OFFER_TIMEOUT = 60;
+const VERIFY_TIMEOUT = 3660;
+const GOODBYE_TIMEOUT = 30;
+
+/** Seconds for which a side looks for the other one: the first time, and after a loss. */
+const WAIT = 3600;
+const PATIENCE = 3600;
+
+/** Seconds for which a side that has given its receipt comes back for the sender's goodbye. */
+const LINGER = 180;
+
+/**
+ * Bytes per second, for a sender whose user wants one link only: then nothing else bounds what comes, and the browser
+ * stores without limit what its disk does not take in time.
+ */
+const RATE_WITHOUT_ACKS = 16 * 1024 * 1024;
+
+/** Files whose problems are told by name. */
+const MOST_PROBLEMS = 200;
+
+/**
+ * One transfer.
+ *
+ * `tell` hears what happens, as objects with a `step`. `ask` is shown `{files, size, counted, entries, space}` and
+ * returns whether to receive that.
+ */
+export class Receiver {
+  #started = null;
+  #told = null; // when the receipt was given
+  #outcome = null;
+
+  constructor({ store, relay, code, kept, program, words, tell, ask, signal, token = null }) {
+    this.store = store;
+    this.known = new Acquaintance(code, kept?.ticket ?? null, kept?.claim ?? newClaim());
+    this.place = { relay, role: 'receiver', program, token };
+    this.record = kept ?? null; // what the store has of this transfer
+    this.words = words;
+    this.tell = tell;
+    this.ask = ask;
+    this.signal = signal;
+  }
+
+  /** Receive everything; return `{id, files, size, failures, problems, root}`. */
+  async run() {
+    let seconds = WAIT;
+    for (let losses = 0; ; losses++) {
+      let conversation = null;
+      try {
+        const found = await meet(this.known, this.place, { seconds, signal: this.signal, tell: this.tell });
+        conversation = new Conversation(found);
+        conversation.link.onFlow = (flow) => this.tell({ step: 'flow', flow });
+        await this.#meeting(found, conversation);
+        await conversation.close();
+        return this.#outcome;
+      } catch (error) {
+        const failure = this.signal.aborted ? this.signal.reason : mended(error);
+        await this.#part(conversation, failure);
+        if (this.#told) {
+          // Only the sender's goodbye is missing, and perhaps its receipt.
+          seconds = LINGER - (Date.now() - this.#told) / 1000;
+          if (seconds <= 0 || !failure.transient) return this.#outcome;
+          await pauseAfterLoss(losses, this.signal).catch(() => (seconds = 0));
+          if (seconds <= 0) return this.#outcome;
+          continue;
+        }
+        const again = failure instanceof TransferError && failure.transient && this.record;
+        if (!again) {
+          const forget = conversation?.told || this.signal.aborted;
+          if (!failure.transient && this.record && forget) await this.#forget();
+          throw failure;
+        }
+        if (conversation?.heard > 1) losses = 0;
+        this.tell({ step: 'lost', why: failure.message });
+        await pauseAfterLoss(losses, this.signal);
+        seconds = PATIENCE;
+      }
+    }
+  }
+
+  async #part(conversation, failure) {
+    if (!conversation) return;
+    const [reason, sentence] =
+      failure instanceof Declined ? [Reason.DECLINED, 'it was asked, and declined.'] : farewell(failure);
+    conversation.told = await conversation.part(reason, sentence);
+  }
+
+  /** The sender knows that this transfer is over. */
+  async #forget() {
+    await this.store.remove(this.record.id);
+  }
+
+  async #meeting(found, conversation) {
+    const verifies = found.session.peerCapabilities.has('verify');
+    this.tell({ step: 'paired', words: this.words(found.session.verify), verifies });
+    if (found.anew && this.record) this.tell({ step: 'forgotten' });
+    const [offer, ...others] = await conversation.hear(verifies ? VERIFY_TIMEOUT : OFFER_TIMEOUT);
+    if (!offer || others.length) throw new PeerMisbehaved('The other side began with something else than an offer.');
+    if (offer.type === 'Abort') throw givenUp(offer, 'sender');
+    if (offer.type === 'Goodbye' && this.#told) return;
+    if (offer.type === 'Goodbye') throw new PeerMisbehaved('The sender says that all is complete, but it is not.');
+    if (offer.pipe) {
+      throw new PeerFailed('The sender sends the output of a pipe, which needs the program: a browser takes files.');
+    }
+    if (!this.record) await this.#question(conversation, offer);
+    this.record.ticket = found.ticket;
+    this.known.tickets = [found.ticket];
+    await this.store.save(this.record); // before anything of the transfer is sent
+    const arena = await Arena.open(this.store, this.record.id);
+    try {
+      await this.#receive(conversation, offer, arena);
+    } finally {
+      arena.close();
+    }
+    await this.#goodbye(conversation);
+  }
+
+  /** Let the person decide. */
+  async #question(conversation, offer) {
+    await conversation.tell({ type: 'Ask' });
+    const [preview] = await conversation.hear(OFFER_TIMEOUT);
+    if (preview?.type === 'Abort') throw givenUp(preview, 'sender');
+    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
+    const entries = preview.entries.map(({ kind, depth, name, size }) => ({ kind, depth, name: shown(name), size }));
+    const { files, size, counted, names } = preview;
+    const question = { files, size, counted, names, entries, space: quota - usage, program: shown(offer.program) };
+    const answer = this.ask(question).then((yes) => ({ yes }));
+    for (;;) {
+      const hearing = conversation.hear(); // the sender may have a better count, or give up
+      conversation.unread(hearing);
+      const first = await Promise.race([answer, hearing]);
+      if (first.yes === false) throw new Declined('You declined.');
+      if (first.yes) break;
+      conversation.hear().catch(() => {}); // this is the one that came
+      for (const message of first) {
+        if (message.type === 'Abort') throw givenUp(message, 'sender');
+        if (message.type === 'Total') this.tell({ step: 'counted', files: message.files, size: message.size });
+      }
+    }
+    const id = crypto.randomUUID();
+    this.record = { id, claim: this.known.claim, relay: this.place.relay, state: 'active', began: Date.now() };
+  }
+
+  async #receive(conversation, offer, arena) {
+    const links = offer.links === 1 ? 1 : 2;
+    const rate = links === 1 ? RATE_WITHOUT_ACKS : 0;
+    const holds = arena.byPath.size > 0;
+    const acks = await conversation.acks();
+    await conversation.tell({ type: 'Accept', program: this.place.program, holds, links, rate });
+    conversation.spread(links, acks);
+    this.#started ??= performance.now();
+    this.tell({ step: 'accepted', id: this.record.id });
+    const consumer = new Consumer(conversation, arena, holds, this.tell);
+    const beat = setInterval(() => consumer.heartbeat(), HEARTBEAT * 1000);
+    try {
+      while (!consumer.finish) {
+        const messages = await conversation.hear();
+        for (const message of messages) consumer.act(message);
+        conversation.consumed();
+        await consumer.answer();
+        if (arena.changed.size || arena.dropped.length) await arena.save();
+      }
+      const { receipt, outcome } = consumer.verify();
+      await arena.save();
+      arena.close();
+      await conversation.tell(receipt);
+      outcome.seconds = (performance.now() - this.#started) / 1000;
+      Object.assign(this.record, { state: 'done', outcome });
+      await this.store.save(this.record);
+      this.#outcome ??= { id: this.record.id, ...outcome };
+      this.#told ??= Date.now();
+      this.tell({ step: 'received', ...this.#outcome });
+    } finally {
+      clearInterval(beat);
+    }
+  }
+
+  /** Hear that the sender has the receipt. Nothing here depends on that. */
+  async #goodbye(conversation) {
+    const [message] = await conversation.hear(GOODBYE_TIMEOUT);
+    conversation.consumed();
+    if (message?.type !== 'Goodbye') throw new PeerFailed('The sender did not say goodbye.');
+    this.record.ticket = null;
+    await this.store.save(this.record);
+  }
+}
+
+/** An error of the browser's storage as one for people. */
+function mended(error) {
+  if (error instanceof DOMException && error.name === 'QuotaExceededError') {
+    return new NoSpace('This browser has no more space for what is sent. Free some, or receive with the program.');
+  }
+  return error;
+}
+
+/** Acts on the messages of one conversation, in order, and makes the answers. */
+class Consumer {
+  #manifest = new Manifest();
+  #answers = [];
+  #told = 0;
+  #named = new Set();
+  #held = new Map(); // by entry number, until the sender has decided
+
+  constructor(conversation, arena, holds, tell) {
+    this.conversation = conversation;
+    this.arena = arena;
+    this.holds = holds;
+    this.tell = tell;
+    this.finish = null;
+    this.files = 0;
+    this.delivered = 0; // their bytes
+    this.size = 0; // bytes that are here so far
+    this.spared = 0; // of those, what was here before
+    this.rejected = 0;
+    this.failures = 0;
+    this.problems = [];
+    this.path = '';
+  }
+
+  act(message) {
+    switch (message.type) {
+      case 'Page':
+        return this.#page(message.entries);
+      case 'Data':
+        return this.#data(message, message.data.length, (part) => part.write(message.data));
+      case 'Hole':
+        return this.#data(message, message.size, (part) => part.writeZeros(message.size));
+      case 'FileEnd':
+        return this.#end(message);
+      case 'FileFail':
+        return this.#fail(message);
+      case 'Omitted':
+        return this.#problem(message.path, message.reason);
+      case 'Total':
+        return this.tell({ step: 'total', files: message.files, size: message.size });
+      case 'Finish':
+        this.finish = message;
+        return undefined;
+      case 'Abort':
+        throw givenUp(message, 'sender');
+      default: // SegmentDigests and Kept: this side has not asked for any
+        throw new PeerMisbehaved(`The other side sent ${message.type}, for which nobody asked.`);
+    }
+  }
+
+  #page(entries) {
+    const items = this.#manifest.page(entries);
+    const files = [];
+    for (const item of items) {
+      const { entry } = item;
+      const path = item.path;
+      this.#named.add(path);
+      if (entry.kind === Kind.DIRECTORY) {
+        this.arena.directory(path, entry);
+      } else if (entry.kind === Kind.SYMLINK) {
+        this.#reject(item, Reason.UNSUPPORTED);
+      } else if (this.holds) {
+        const held = this.arena.held(path, entry.size);
+        if (held) {
+          this.#held.set(item.index, held);
+          this.#manifest.countHeld(item, held.size);
+          files.push({ index: item.index, ...held });
+        }
+      }
+    }
+    if (this.holds) this.#answers.push({ type: 'Holds', end: items.at(-1).index + 1, files });
+  }
+
+  #data({ index, offset }, size, write) {
+    const item = this.#manifest.data(index, offset, size);
+    let { part } = this.arena;
+    if (offset === 0 || !part) part = this.#begin(item, offset);
+    write(part);
+    this.size += size;
+  }
+
+  #begin(item, offset) {
+    this.path = item.path;
+    this.#held.delete(item.index);
+    if (offset === 0) return this.arena.begin(item.path, item.entry);
+    this.size += offset;
+    this.spared += offset;
+    return this.arena.resume();
+  }
+
+  #end({ index, digest }) {
+    const item = this.#manifest.end(index, digest);
+    const held = this.#held.get(index);
+    const { size } = item.entry;
+    if (held && held.size === size) {
+      this.#held.delete(index);
+      this.#compare(item, held.digest, digest);
+      // A part may be whole: its connection was lost before its end came.
+      if (!this.arena.byPath.get(item.path).whole) this.arena.resume();
+      this.size += size;
+      this.spared += size;
+    } else if (size === 0) {
+      this.arena.begin(item.path, item.entry);
+    }
+    if (this.arena.part) {
+      this.#compare(item, this.arena.part.digest.digest(), digest);
+      this.arena.publish(digest);
+    }
+    this.files++;
+    this.delivered += size;
+    this.#manifest.done(item);
+  }
+
+  #compare(item, ours, theirs) {
+    if (equal(ours, theirs)) return;
+    throw new PeerMisbehaved(`'${shown(item.path)}' arrived with another digest than the sender computed.`);
+  }
+
+  #fail({ index, reason }) {
+    const item = this.#manifest.fail(index);
+    this.#held.delete(index);
+    this.arena.drop(item.path);
+    this.#problem(item.path, reason);
+    this.#manifest.done(item);
+  }
+
+  #reject(item, reason) {
+    this.rejected++;
+    this.#manifest.skip(item);
+    this.#problem(item.path, reason);
+    this.#answers.push({ type: 'Reject', index: item.index, reason, path: item.path });
+  }
+
+  #problem(path, reason) {
+    if (!isFailure(reason)) return;
+    this.failures++;
+    const problem = { path: shown(path), why: sentenceOf(reason) };
+    if (this.problems.length < MOST_PROBLEMS) this.problems.push(problem);
+    this.tell({ step: 'problem', ...problem });
+  }
+
+  /** Send what there is to answer, and now and then how much is here. */
+  async answer() {
+    this.arena.progress();
+    const now = performance.now();
+    if (now - this.#told > PROGRESS_INTERVAL * 1000 || this.finish) {
+      this.#told = now;
+      this.#answers.push(this.#progress());
+      const { files, size, spared, path } = this;
+      this.tell({ step: 'progress', files, size, spared, path: this.finish ? '' : shown(path) });
+    }
+    const answers = this.#answers;
+    this.#answers = [];
+    await this.conversation.tellAll(answers);
+  }
+
+  #progress() {
+    return { type: 'Progress', files: this.files, size: this.size, records: this.conversation.heard };
+  }
+
+  /** Show the sender that this side is there, while nothing comes. */
+  heartbeat() {
+    if (!this.conversation.may('Progress')) return;
+    if (performance.now() - this.#told >= HEARTBEAT * 1000) {
+      this.conversation.tell(this.#progress()).catch(() => {}); // the next receive says why
+    }
+    try {
+      this.conversation.check();
+    } catch {
+      this.conversation.end(4010); // the receive that waits fails, and this side comes back
+    }
+  }
+
+  /** Compare what is here with the sender's sums; return the receipt, and what the person is told. */
+  verify() {
+    const root = this.#manifest.finish(this.finish);
+    this.arena.keepOnly(this.#named);
+    const { files, delivered: size, rejected, failures, problems } = this;
+
+    return {
+      receipt: { type: 'Receipt', files, size, rejected, skipped: 0, root },
+      outcome: { files, size, failures, problems, root: hex(root) },
+    };
+  }
+}
+
