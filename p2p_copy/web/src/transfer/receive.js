@@ -279,7 +279,7 @@ class Consumer {
         }
       }
     }
-    if (this.holds) this.#answers.push({ type: 'Holds', end: items.at(-1).index + 1, files });
+    if (this.holds) this.#answers.push({ type: 'Holds', end: items.at(-1).index + 1, files, same: [], compare: [] });
   }
 
   #data({ index, offset }, size, write) {
