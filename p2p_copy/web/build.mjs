@@ -3,7 +3,8 @@
 // The list of words is that of the Python package, so that there is one.
 
 import { build } from 'esbuild';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 
 const here = new URL('.', import.meta.url);
 const at = (path) => new URL(path, here).pathname;
@@ -36,5 +37,17 @@ await build({
 });
 const css = await build({ entryPoints: [at('src/page/page.css')], minify: true, write: false });
 await writeFile(at('static/page.css'), css.outputFiles[0].text);
-const html = await readFile(at('src/page/index.html'), 'utf8');
-await writeFile(at('static/index.html'), html);
+for (const name of ['index.html', 'icon.svg']) await copyFile(at(`src/page/${name}`), at(`static/${name}`));
+
+const TYPES = {
+  'index.html': 'text/html; charset=utf-8',
+  'page.css': 'text/css; charset=utf-8',
+  'page.js': 'text/javascript; charset=utf-8',
+  'worker.js': 'text/javascript; charset=utf-8',
+  'icon.svg': 'image/svg+xml',
+};
+const files = {};
+for (const [name, type] of Object.entries(TYPES)) {
+  files[name] = { type, sha256: createHash('sha256').update(await readFile(at(`static/${name}`))).digest('hex') };
+}
+await writeFile(at('static/manifest.json'), `${JSON.stringify({ files }, null, 2)}\n`);

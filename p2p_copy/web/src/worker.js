@@ -16,7 +16,9 @@ let running = null; // the transfer of this tab
 let answer = null; // resolves the question that is open
 
 /** The person has ended the transfer. */
-class Stopped extends TransferError {}
+class Stopped extends TransferError {
+  static kind = 'Stopped';
+}
 
 const tell = (event) => postMessage(event);
 const words = (key) => verificationNumbers(key, WORDS.length).map((number) => WORDS[number]);
@@ -133,6 +135,8 @@ const COMMANDS = {
 
 /** The page is closed or loaded again; the transfer goes on later. */
 class Left extends TransferError {
+  static kind = 'Left';
+
   constructor() {
     super('The page was closed.', { transient: true });
   }

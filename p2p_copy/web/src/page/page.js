@@ -111,6 +111,7 @@ by('decline').addEventListener('click', () => answer(false));
 
 function answer(yes) {
   show('question', false);
+  show('stop', yes);
   status(yes ? 'Receiving' : 'Declined');
   command('answer', { yes });
 }
@@ -128,6 +129,8 @@ by('again').addEventListener('click', () => {
   put('chosen', '');
   home();
 });
+
+by('token-form').addEventListener('submit', (event) => event.preventDefault());
 
 by('copy-code').addEventListener('click', () => copy(by('code-shown').textContent, 'copy-code'));
 by('copy-link').addEventListener('click', () => copy(by('copy-link').dataset.link, 'copy-link'));
@@ -320,13 +323,21 @@ const EVENTS = {
     const about = `${counted ? '' : 'At least '}${count(files, 'file')}, ${size(bytes)}`;
     status(`Receive ${about}?`, `The sender uses ${program}.`);
     const tops = entries.filter(({ depth }) => depth === 0);
-    const list = tops.map(({ name, kind, size: each }) => item(kind === 2 ? `${name}, ${size(each)}` : `${name}${kind === 1 ? '/' : ''}`));
+    const above = [];
+    const list = entries.map(({ name, kind, depth, size: each }) => {
+      above.length = depth;
+      above.push(name);
+      const path = above.join('/');
+      return item(kind === 2 ? `${path}, ${size(each)}` : `${path}${kind === 1 ? '/' : ''}`);
+    });
     if (names > tops.length) list.push(item(`and ${names - tops.length} more`));
+    else if (entries.filter(({ kind }) => kind === 2).length < files) list.push(item('and more in these folders'));
     by('preview').replaceChildren(...list);
     put('space', `This browser has space for about ${size(space)}: not all of it may fit.`);
     show('space', bytes > space);
     show('question');
     show('moving', false);
+    show('stop', false);
     by('accept').focus();
   },
 

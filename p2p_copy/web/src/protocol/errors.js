@@ -1,22 +1,28 @@
 // The errors of a transfer, by whose side failed. Their messages are sentences for the person at the page.
 
 export class TransferError extends Error {
+  static kind = 'TransferError';
+
   /**
    * @param {string} sentence what happened, on whose side, what to try
    * @param {{transient?: boolean}} [options] transient: trying again may help
    */
   constructor(sentence, { transient = false } = {}) {
     super(sentence);
-    this.name = new.target.name;
+    this.name = new.target.kind; // not that of the class, which is shortened in the built page
     this.transient = transient;
   }
 }
 
 /** What was typed cannot be used. */
-export class UsageError extends TransferError {}
+export class UsageError extends TransferError {
+  static kind = 'UsageError';
+}
 
 /** The code has a typo; `suggestion` is the code that was probably meant, or null. */
 export class CodeTypo extends UsageError {
+  static kind = 'CodeTypo';
+
   constructor(sentence, suggestion = null) {
     super(sentence);
     this.suggestion = suggestion;
@@ -25,6 +31,8 @@ export class CodeTypo extends UsageError {
 
 /** The relay refuses, or cannot be reached. `code` is its own word for why. */
 export class RelayError extends TransferError {
+  static kind = 'RelayError';
+
   constructor(sentence, { transient = false, code = '', retryAfter = null } = {}) {
     super(sentence, { transient });
     this.code = code;
@@ -34,6 +42,8 @@ export class RelayError extends TransferError {
 
 /** The link was lost, or the other side left and may come back. */
 export class Lost extends TransferError {
+  static kind = 'Lost';
+
   constructor(sentence = 'The connection was lost.') {
     super(sentence, { transient: true });
   }
@@ -41,6 +51,8 @@ export class Lost extends TransferError {
 
 /** The two secrets differ, or somebody guesses: the code is used up. */
 export class WrongCode extends TransferError {
+  static kind = 'WrongCode';
+
   constructor(
     sentence = 'The codes differ, or someone else tried to guess yours. This code is used up: start both sides again with a new code.',
   ) {
@@ -49,16 +61,26 @@ export class WrongCode extends TransferError {
 }
 
 /** The other side speaks another version. */
-export class IncompatiblePeer extends TransferError {}
+export class IncompatiblePeer extends TransferError {
+  static kind = 'IncompatiblePeer';
+}
 
 /** The other side broke the protocol. */
-export class PeerMisbehaved extends TransferError {}
+export class PeerMisbehaved extends TransferError {
+  static kind = 'PeerMisbehaved';
+}
 
 /** The other side gave up and said why. */
-export class PeerFailed extends TransferError {}
+export class PeerFailed extends TransferError {
+  static kind = 'PeerFailed';
+}
 
 /** This side's user said no. */
-export class Declined extends TransferError {}
+export class Declined extends TransferError {
+  static kind = 'Declined';
+}
 
 /** There is no room for what comes. */
-export class NoSpace extends TransferError {}
+export class NoSpace extends TransferError {
+  static kind = 'NoSpace';
+}

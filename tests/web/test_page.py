@@ -1,0 +1,312 @@
+"""The page in a real browser, with real relays and commands on the other side."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.processes import Running, receiver, relay, sender
+from tests.web.conftest import World, ask, download, receive, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.slow,  # a browser, a relay and a command have to start for each of these
+]
+
+MIB = 1024 * 1024
+
+
+def make_tree(place: Path, *, large: int = 3 * MIB) -> Path:
+    tree = place / "tree"
+    (tree / "sub" / "empty").mkdir(parents=True)
+    (tree / "zero").touch()
+    (tree / "sub" / "große Datei 😀.bin").write_bytes(os.urandom(large))
+    for number in range(60):
+        (tree / "sub" / f"small {number}").write_bytes(os.urandom(number * 40))
+    return tree
+
+
+def same(one: Path, other: Path) -> bool:
+    """Tell whether two trees have the same names and contents."""
+    found = [
+        {path.relative_to(top): path.read_bytes() if path.is_file() else None for path in top.rglob("*")}
+        for top in (one, other)
+    ]
+    return found[0] == found[1]
+
+
+def unpack(archive: Path, to: Path) -> Path:
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        opened.extractall(to)
+    return to
+
+
+def stored(page: Any) -> list[str]:
+    """Return the files that the browser keeps."""
+    names: str = page.evaluate(
+        """async () => {
+            const root = await navigator.storage.getDirectory();
+            const names = [];
+            for await (const folder of root.values()) for await (const name of folder.keys()) names.push(name);
+            return JSON.stringify(names);
+        }"""
+    )
+    return list(json.loads(names))
+
+
+def test_a_tree_from_the_command_line_arrives_as_a_zip_file(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    sending = sender(world.relay, tree)
+    ask(world.page)
+    assert world.page.inner_text("#status") == "Receive 62 files, 3.1 MiB?"
+    assert world.page.inner_text("#preview").splitlines()[0] == "tree/"
+    assert "tree/sub/small 7, 280 B" in world.page.inner_text("#preview")
+    world.page.click("#accept")
+    assert "62 files" in status(world.page, "Received")
+    archive = download(world.page, tmp_path)
+    code, _, errors = sending.wait()
+    assert (code, archive.name) == (0, "tree.zip"), errors
+    assert same(unpack(archive, tmp_path / "got") / "tree", tree)
+
+
+def test_a_single_file_arrives_as_it_is(world: World, tmp_path: Path) -> None:
+    (tmp_path / "one.bin").write_bytes(os.urandom(MIB + 1))
+    sending = sender(world.relay, tmp_path / "one.bin")
+    receive(world.page)
+    status(world.page, "Received")
+    (tmp_path / "got").mkdir()
+    got = download(world.page, tmp_path / "got")
+    assert got.name == "one.bin"
+    assert got.read_bytes() == (tmp_path / "one.bin").read_bytes()
+    assert sending.wait()[0] == 0
+
+
+def test_it_is_saved_into_a_folder_and_replaces_nothing(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, large=1000)
+    sending = sender(world.relay, tree)
+    # The dialogue of the system is not part of the page; any directory of the browser's does in its place.
+    world.page.evaluate(
+        """async () => {
+            const root = await navigator.storage.getDirectory();
+            const chosen = await root.getDirectoryHandle('chosen', { create: true });
+            await chosen.getDirectoryHandle('tree', { create: true });
+            window.showDirectoryPicker = async () => chosen;
+        }"""
+    )
+    receive(world.page)
+    status(world.page, "Received")
+    world.page.click("#save")
+    world.page.get_by_text("Saved as tree (2).", exact=True).wait_for()
+    size = world.page.evaluate(
+        """async () => {
+            const root = await navigator.storage.getDirectory();
+            const tree = await (await root.getDirectoryHandle('chosen')).getDirectoryHandle('tree (2)');
+            const sub = await tree.getDirectoryHandle('sub');
+            await sub.getDirectoryHandle('empty');
+            return (await (await sub.getFileHandle('small 7')).getFile()).size;
+        }"""
+    )
+    assert size == 280
+    assert sending.wait()[0] == 0
+
+
+def test_a_symlink_is_refused_and_both_sides_say_so(world: World, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("contents")
+    (tree / "link").symlink_to("file")
+    sending = sender(world.relay, tree)
+    receive(world.page)
+    assert "1 thing did not arrive" in status(world.page, "Received, but not all")
+    assert world.page.inner_text("#problem-list").startswith("tree/link is of a kind")
+    code, _, errors = sending.wait()
+    assert code == 3
+    assert "tree/link" in errors
+
+
+def test_a_typo_is_caught_before_the_relay_hears_of_it(world: World) -> None:
+    world.page.fill("#code", "abacus.abdomen-abdominal.abide.abidin")
+    world.page.press("#code", "Enter")
+    world.page.get_by_text("The code has a typo").wait_for()
+    assert not [path for path in world.site.asked if path.startswith("/v1/")]
+
+
+def test_words_are_completed(world: World) -> None:
+    world.page.locator("#code").press_sequentially("abacus.abdom")
+    world.page.wait_for_selector("#completions option", state="attached")
+    options = world.page.eval_on_selector_all(
+        "#completions option", "found => found.map((each) => each.value)"
+    )
+    assert options == ["abacus.abdomen", "abacus.abdominal"]
+
+
+def test_a_link_leaves_no_code_in_the_address(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    sending = sender(world.relay, tmp_path / "file")
+    page = world.open(fragment="#lab7-a%20long%20passphrase")
+    page.click("#accept")
+    status(page, "Received")
+    assert page.url == world.site.url
+    assert not any("passphrase" in path for path in world.site.asked)
+    assert sending.wait()[0] == 0
+
+
+def test_a_wrong_code_is_said_on_both_sides(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    sending = sender(world.relay, tmp_path / "file")
+    world.page.fill("#code", "lab7-another passphrase")
+    world.page.press("#code", "Enter")
+    assert "The codes differ" in status(world.page, "It did not work")
+    assert sending.wait()[0] != 0
+    assert not stored(world.page)
+
+
+def test_a_sender_waits_on_after_the_page_has_declined(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    sending = sender(world.relay, tmp_path / "file")
+    ask(world.page)
+    world.page.click("#decline")
+    status(world.page, "Declined")
+    assert not stored(world.page)
+    world.page.click("#again")
+    receive(world.page)
+    status(world.page, "Received")
+    assert sending.wait()[0] == 0
+
+
+LIMITED = ("--limit-rate", "6M")
+"""So that there is a middle in which something can happen."""
+
+
+def begin(world: World, tmp_path: Path) -> tuple[Path, Running]:
+    """Begin a transfer to the page; return once its first segment is here."""
+    tree = make_tree(tmp_path, large=40 * MIB)
+    sending = sender(world.relay, tree, options=LIMITED)
+    receive(world.page)
+    world.page.wait_for_selector("#bar")
+    while float(world.page.evaluate("() => document.getElementById('bar').value")) < 0.45:
+        world.page.wait_for_timeout(50)
+    return tree, sending
+
+
+def check(page: Any, tree: Path, sending: Running, tmp_path: Path) -> str:
+    """Check that everything arrives in the end; return what the sender has said."""
+    status(page, "Received")
+    archive = download(page, tmp_path)
+    code, _, errors = sending.wait()
+    assert code == 0, errors
+    assert same(unpack(archive, tmp_path / "got") / "tree", tree)
+    return errors
+
+
+def test_a_link_that_is_lost_comes_back(world: World, tmp_path: Path) -> None:
+    tree, sending = begin(world, tmp_path)
+    assert world.site.cut()
+    errors = check(world.page, tree, sending, tmp_path)
+    assert "Resumed: " in errors
+
+
+def test_a_relay_that_is_killed_comes_back(world: World, tmp_path: Path) -> None:
+    tree, sending = begin(world, tmp_path)
+    world.relay_process.kill()
+    world.site.cut()
+    world.page.get_by_role("heading", name="Trying again").wait_for()
+    port = int(world.relay.rpartition(":")[2])
+    with relay(port=port):
+        errors = check(world.page, tree, sending, tmp_path)
+    assert "Resumed: " in errors
+
+
+def test_a_page_that_is_loaded_again_goes_on(world: World, tmp_path: Path) -> None:
+    tree, sending = begin(world, tmp_path)
+    world.page.reload()
+    errors = check(world.page, tree, sending, tmp_path)
+    assert "Resumed: " in errors
+
+
+def test_a_tab_that_is_closed_is_noticed_and_another_goes_on(world: World, tmp_path: Path) -> None:
+    tree, sending = begin(world, tmp_path)
+    world.page.close()
+    sending.wait_for("Reconnecting")
+    page = world.open()
+    errors = check(page, tree, sending, tmp_path)
+    assert "Resumed: " in errors
+
+
+def test_nothing_is_kept_of_a_transfer_that_the_person_stops(world: World, tmp_path: Path) -> None:
+    _, sending = begin(world, tmp_path)
+    assert stored(world.page)
+    world.page.click("#stop")
+    status(world.page, "Stopped")
+    assert sending.wait()[0] != 0
+    assert not stored(world.page)
+
+
+def choose_folder(page: Any, tree: Path) -> str:
+    """Choose a folder to send, and return the code."""
+    page.set_input_files("#folder", str(tree))
+    page.click("#send")
+    page.locator("#qr svg").wait_for()
+    return str(page.inner_text("#code-shown"))
+
+
+def test_a_folder_is_sent_to_the_command_line(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    (
+        tree / "sub" / "empty"
+    ).rmdir()  # a browser does not tell of it when a folder is chosen, but when it is dropped
+    code = choose_folder(world.page, tree)
+    receiving = receiver(world.relay, tmp_path / "out", code=code, options=("--yes",))
+    assert "62 files" in status(world.page, "Sent")
+    ended, _, errors = receiving.wait()
+    assert ended == 0, errors
+    assert same(tmp_path / "out" / "tree", tree)
+
+
+def test_what_the_receiver_refuses_is_shown_to_the_sender(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, large=10)
+    (tmp_path / "out" / "tree").mkdir(parents=True)
+    (tmp_path / "out" / "tree" / "zero").write_text("older")
+    code = choose_folder(world.page, tree)
+    receiving = receiver(world.relay, tmp_path / "out", code=code, options=("--yes",))
+    assert "1 thing did not arrive" in status(world.page, "Sent, but not all")
+    assert world.page.inner_text("#problem-list") == "tree/zero already exists at the receiver."
+    assert receiving.wait()[0] == 3
+    assert (tmp_path / "out" / "tree" / "zero").read_text() == "older"
+
+
+def test_a_sender_comes_back_after_its_link_was_lost(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, large=40 * MIB)
+    (tree / "sub" / "empty").rmdir()
+    code = choose_folder(world.page, tree)
+    receiving = receiver(world.relay, tmp_path / "out", code=code, options=("--yes", *LIMITED))
+    world.page.wait_for_selector("#bar")
+    while float(world.page.evaluate("() => document.getElementById('bar').value")) < 0.3:
+        world.page.wait_for_timeout(50)
+    assert world.site.cut()
+    status(world.page, "Sent")
+    ended, _, errors = receiving.wait()
+    assert ended == 0, errors
+    assert same(tmp_path / "out" / "tree", tree)
+
+
+def test_two_browsers_with_each_other(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    (tree / "sub" / "empty").rmdir()
+    choose_folder(world.page, tree)
+    link = world.page.get_attribute("#copy-link", "data-link")
+    assert link.startswith(f"{world.site.url}#")
+    other = world.open(world.visitor(), link.removeprefix(world.site.url))
+    other.click("#accept")
+    status(other, "Received")
+    status(world.page, "Sent")
+    archive = download(other, tmp_path)
+    assert same(unpack(archive, tmp_path / "got") / "tree", tree)
