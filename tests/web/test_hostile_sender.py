@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 import trio
@@ -14,6 +14,7 @@ from p2p_copy.options import RelayAccess
 from p2p_copy.peer.connect import meet
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
+from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
@@ -31,7 +32,7 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.resumption import Resumption
 from tests.support.malicious_sender import BAD_NAMES, contents, digest, directory, file, link
-from tests.support.transfers import CODE
+from tests.support.processes import CODE
 from tests.web.conftest import World, ask, status
 from tests.web.test_page import stored
 
@@ -55,7 +56,7 @@ class Attack:
         self._records = records
         self._thread = threading.Thread(target=lambda: trio.run(self._run))
 
-    def __enter__(self) -> Attack:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -64,7 +65,7 @@ class Attack:
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
-        partner = ConnectOptions(Role.SENDER, [RelayAccess(self._relay)], CODE, 60, Observer())
+        partner = ConnectOptions(Role.SENDER, [RelayAccess(self._relay)], Code.parse(CODE), 60, Observer())
         try:
             with trio.fail_after(60), plain_errors():
                 meeting = Resumption(None, 0).meeting(partner)
