@@ -234,24 +234,24 @@ def _codes(chance: random.Random) -> Iterator[dict[str, Any]]:
         "one.two-three.four.five",
         "Lab-Ä secret of nine", "lab-e\u0301 secret", "lab\u001c-secret with fs", "über.maß-wort.noch.eins",
     ]  # fmt: skip
-    for code in generated:
+    for given in generated:
         typed += [
-            code,
-            code.upper(),
-            code.replace(".", " ").replace("-", " "),
-            code.replace(".", "\u2013"),
-            f" {code}. ",
+            given,
+            given.upper(),
+            given.replace(".", " ").replace("-", " "),
+            given.replace(".", "\u2013"),
+            f" {given}. ",
         ]
         typed += [
-            code.replace("-", "."),
-            code.replace(".", "-"),
-            code.replace(".", "", 1),
-            code.replace(".", "x", 1),
+            given.replace("-", "."),
+            given.replace(".", "-"),
+            given.replace(".", "", 1),
+            given.replace(".", "x", 1),
         ]
         for _ in range(12):
-            at = chance.randrange(len(code))
-            typed.append(code[:at] + chance.choice(["", "q", code[at] * 2, ".", " "]) + code[at + 1 :])
-        words = code.replace("-", ".").split(".")
+            at = chance.randrange(len(given))
+            typed.append(given[:at] + chance.choice(["", "q", given[at] * 2, ".", " "]) + given[at + 1 :])
+        words = given.replace("-", ".").split(".")
         chance.shuffle(words)
         typed += [
             f"{words[0]}.{words[1]}-{'.'.join(words[2:])}",

@@ -116,6 +116,6 @@ def status(page: Any, name: str) -> str:
 def download(page: Any, to: Path) -> Path:
     with page.expect_download() as started:
         page.click("#download")
-    name = started.value.suggested_filename
+    name: str = started.value.suggested_filename
     started.value.save_as(to / name)
     return to / name

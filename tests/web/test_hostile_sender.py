@@ -70,7 +70,8 @@ class Attack:
             with trio.fail_after(60), plain_errors():
                 meeting = Resumption(None, 0).meeting(partner)
                 async with meet(partner, meeting, 60) as (channel, session):
-                    for record in ((Offer("attacker/1", 1),), (Preview(1, 1, True, 1, ()),), *self._records):
+                    first: list[Sequence[Message]] = [[Offer("attacker/1", 1)], [Preview(1, 1, True, 1, ())]]
+                    for record in (*first, *self._records):
                         for message in record:
                             session.say(message)
                         await channel.send(session.record())

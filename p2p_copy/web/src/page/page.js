@@ -494,16 +494,32 @@ function resume(id, asked = true) {
 worker.onmessage = ({ data }) => EVENTS[data.step]?.(data);
 worker.onerror = (event) => finish('It did not work', `This page met an unexpected error: ${event.message}`);
 
-if (!globalThis.isSecureContext || !navigator.storage?.getDirectory || !navigator.locks) {
-  begin(null, 'This browser cannot do it');
-  finish(
-    'This browser cannot do it',
-    'The page needs https, and a current version of Chromium, Firefox or Safari that is not in a private window.',
-  );
-  show('again', false);
-} else {
+/** Whether the browser has what the worker needs: storage that lasts, and the curve of the key exchange. */
+async function able() {
+  if (!globalThis.isSecureContext || !navigator.storage?.getDirectory || !navigator.locks) return false;
+  try {
+    await navigator.storage.getDirectory();
+    await crypto.subtle.generateKey({ name: 'X25519' }, false, ['deriveBits']);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function main() {
   const code = decodeURIComponent(location.hash.slice(1));
   if (code) history.replaceState(null, '', location.pathname + location.search);
+  if (!(await able())) {
+    begin(null, 'This browser cannot do it');
+    finish(
+      'This browser cannot do it',
+      'The page needs https and a current version of Chromium, Firefox or Safari, and no private window.',
+    );
+    show('again', false);
+    return;
+  }
   home();
   if (code) receive(code);
 }
+
+main();
