@@ -506,8 +506,18 @@ async function able() {
   }
 }
 
+/** The code that a link brought along. */
+function fragment() {
+  const text = location.hash.slice(1);
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // somebody has written it by hand
+  }
+}
+
 async function main() {
-  const code = decodeURIComponent(location.hash.slice(1));
+  const code = fragment();
   if (code) history.replaceState(null, '', location.pathname + location.search);
   if (!(await able())) {
     begin(null, 'This browser cannot do it');
