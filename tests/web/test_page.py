@@ -68,7 +68,7 @@ def test_a_tree_from_the_command_line_arrives_as_a_zip_file(world: World, tmp_pa
     ask(world.page)
     assert world.page.inner_text("#status") == "Receive 62 files, 3.1 MiB?"
     assert world.page.inner_text("#preview").splitlines()[0] == "tree/"
-    assert "tree/sub/small 7, 280 B" in world.page.inner_text("#preview")
+    assert "tree/zero, 0 B" in world.page.inner_text("#preview")
     world.page.click("#accept")
     assert "62 files" in status(world.page, "Received")
     archive = download(world.page, tmp_path)
