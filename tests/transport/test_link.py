@@ -18,7 +18,7 @@ from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
-from p2p_copy.units import KIB
+from p2p_copy.units import KIB, MIB
 from tests.support.links import MAX, accepted, connect, linked, serving
 from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
 
@@ -246,6 +246,7 @@ async def test_with_room_a_client_reads_ahead_within_bounds() -> None:
         async def send() -> None:
             for number, message in enumerate(messages):
                 await server.send_pieces([Piece(message[:70_000], last=False), Piece(message[70_000:])])
+                await server.ping()  # it comes with the payload before it
                 await server.send(f"{number}")
 
         nursery.start_soon(send)
@@ -259,6 +260,17 @@ async def test_with_room_a_client_reads_ahead_within_bounds() -> None:
             heard += some
         assert heard[::2] == messages
         assert heard[1::2] == [str(number) for number in range(count)]
+
+
+async def test_the_end_may_come_with_a_long_message() -> None:
+    async with linked() as (client, server), trio.open_nursery() as nursery:
+        client.read_ahead(MIB, 2)
+        for last in (Piece(bytes(500 * KIB)), Piece(bytes(500 * KIB), last=False)):
+            await server.send_pieces([last])
+        nursery.start_soon(server.close, 1001)
+        assert await client.receive() == bytes(500 * KIB)
+        with pytest.raises(anyio.EndOfStream):
+            await client.receive()
 
 
 async def test_a_receiver_that_takes_nothing_stops_its_sender_within_bounds() -> None:
