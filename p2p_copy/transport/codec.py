@@ -6,8 +6,9 @@ strangers may send any frames; the handshake happens once for each connection.
 
 A message comes out whole, its fragments joined; or, for a relay, in pieces as they come. A frame is refused by its
 header, before any of its payload is kept: a message costs its receiver no more than the bytes that were sent of it, and
-a frame that would go over the limit costs nothing. Text is checked as it comes and stays bytes: as a `str` it would be
-four times as large if it has one character beyond the BMP.
+a frame that would go over the limit costs nothing. Only a client that has set memory aside for whole messages uses it
+as soon as a long one is announced (`Codec.use_memory`). Text is checked as it comes and stays bytes: as a `str` it
+would be four times as large if it has one character beyond the BMP.
 """
 
 from __future__ import annotations
