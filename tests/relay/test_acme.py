@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from p2p_copy.acme.keeper import CertificateKeeper
+from p2p_copy.cli.relay_service import _keep
 from p2p_copy.protocol.rendezvous import room_hint
 from tests.contrib.programs import free_port
 from tests.relay.clients import exchange, room
@@ -149,8 +151,11 @@ def test_the_process_that_orders_answers_for_all_workers(
         relay = start(ordered, workers=2)
         assert "worker" not in relay.wait_for("an authority's check of the name was answered.*")[0]
         relay.wait_for(OBTAINED)
-        for name in map(str, range(8)):
-            ordered.shown("http/1.1", room_hint(room(name)))
+        hints = [("http/1.1", room_hint(room(name))) for name in map(str, range(8))]
+        before = {ordered.shown(*hint) for hint in hints}
+        assert relay.ask("POST", "/upgrade")[0] == 200  # workers that start later have it, too
+        assert {ordered.shown(*hint) for hint in hints} == before
+        assert len(before) == 1
 
 
 @contextmanager
@@ -303,6 +308,20 @@ def test_two_relays_with_one_directory_get_one_certificate(
         other.wait_for(OBTAINED)
         assert there.shown() == ordered.shown()
         assert not re.search(ORDERED, other.log)
+
+
+async def test_a_bug_of_what_renews_a_certificate_ends_no_relay(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(CertificateKeeper):
+        def __init__(self) -> None:
+            """Touch nothing."""
+
+        async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            raise ValueError
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_keep, Faulty())
+        assert "a bug ended what renews the certificate, which goes on in 600 s" in caplog.text
+        nursery.cancel_scope.cancel()
 
 
 # Words that cannot be meant

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import ssl
 import stat
+import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -180,3 +181,20 @@ async def test_a_certificate_that_fails_its_rehearsal_is_not_used(
         assert "The key does not belong to the certificate" in caplog.text
         assert await relay.server.reload()
         await relay.works("a room")
+
+
+async def test_a_certificate_that_is_ordered_is_late_below_a_sixth_of_its_life(
+    tmp_path: Path, tls_settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ordering(tmp_path / "challenge", tls_settings) as relay:
+        certificates = relay.server.certificates
+        assert certificates is not None
+        said = []
+        for left in (0.2, 0.16, 0.01, -0.01):
+            certificates.expires = time.time() + left * certificates._life
+            caplog.clear()
+            certificates.warn_of_end()
+            said.append([record.getMessage() for record in caplog.records])
+    assert [len(lines) for lines in said] == [0, 1, 0, 1]
+    assert "could not be renewed yet" in said[1][0]
+    assert "has expired" in said[3][0]
