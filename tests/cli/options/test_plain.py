@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import given, strategies as st
 
 from p2p_copy.cli.app import app
 from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
-from p2p_copy.cli.options.client import SERVER_VARIABLE
+from p2p_copy.cli.options.client import (
+    SERVER_VARIABLE,
+    ClientArguments,
+    ReceiveArguments,
+    SendArguments,
+    TransferArguments,
+)
 from p2p_copy.cli.options.config_file import CONFIG_VARIABLE
 from p2p_copy.cli.options.plain import plain_command
 from p2p_copy.errors import UsageError
@@ -49,8 +56,8 @@ VALUES = {
     "--max-files": ["1", "0", "1000000001"],
 }
 FLAGS = """
-    --verify --dry-run -n --quiet -q --verbose -v --progress --no-progress --no-input --json --qr --copy --checksum
-    --delete --yes -y --reverify --no-quiet --unknown -x -qv --help --version
+    --verify --dry-run -n --quiet -q --verbose -v --progress --no-progress --no-input --json --qr --copy --link
+    --checksum --delete --yes -y --reverify --no-quiet --unknown -x -qv --help --version
 """.split()  # noqa: SIM905 - shorter
 
 WORDS = st.sampled_from(
@@ -144,3 +151,9 @@ def test_a_moment_is_the_same() -> None:
     plain = plain_command(words)
     assert plain is not None
     assert plain.client.deadline == 3300
+
+
+def test_every_option_is_tried_here() -> None:
+    kinds = (TransferArguments, ClientArguments, SendArguments, ReceiveArguments)
+    names = {f"--{each.name.replace('_', '-')}" for kind in kinds for each in fields(kind)}
+    assert names <= {*VALUES, *FLAGS}
