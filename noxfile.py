@@ -169,13 +169,18 @@ def figures(session: nox.Session) -> None:
     session.run("python", "-m", "docs.figures", *session.posargs)
 
 
+_HAS_PAGE = "from p2p_copy.cli.options.relay_web import RelayWeb; RelayWeb(web=True).folder()"
+
+
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
     """The sdist, the wheel from it, and the wheel at work in a clean environment, far from the sources."""
     session.install(*group("build"))
     elsewhere = Path(session.create_tmp()).resolve()
     shutil.rmtree(elsewhere, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(elsewhere / "dist"))
+    has_page = shutil.which("npm") is not None
+    variables = {"P2P_COPY_WEB": "require" if has_page else "no"}
+    session.run("python", "-m", "build", "--outdir", str(elsewhere / "dist"), env=variables)
     (wheel,) = (elsewhere / "dist").glob("*.whl")
     session.run("twine", "check", "--strict", *map(str, (elsewhere / "dist").iterdir()))
     session.run("python", "-m", "venv", str(elsewhere / "venv"))
@@ -184,6 +189,8 @@ def build(session: nox.Session) -> None:
         session.run(str(programs / "python"), "-m", "pip", "install", "-q", str(wheel), external=True)
         session.run(str(programs / "p2p-copy"), "--version", external=True)
         session.run(str(programs / "p2p-copy"), "demo", external=True)
+        if has_page:
+            session.run(str(programs / "python"), "-c", _HAS_PAGE, external=True)
 
 
 @nox.session(python=OLDEST)
