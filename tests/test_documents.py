@@ -44,6 +44,8 @@ ELSEWHERE: Final = {
     r"\bdocker compose ": "needs containers; tests/contrib runs what is in them",
     r"-m pytest": "runs all tests",
     r"nox -s zipapp|p2p-copy\.pyz": "installs from a package index; nox makes that file, and runs it",
+    r"\bnpm ": "needs npm and its registry; a build of the package runs the same",
+    r"run-relay-server .*--web$": "needs the page, which a clone may not have; tests/relay has one of its own",
     r"\bssh -N": "needs an SSH server",
     r"curl .*--resolve": "needs a machine with that certificate",
     r"relay-admin \S+ end 7": "needs a transfer with that number",

@@ -15,6 +15,7 @@ from p2p_copy.cli.options.groups import LISTENING, LOAD, OUTPUT, SETUP
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, WORKERS, RelayLimits
 from p2p_copy.cli.options.relay_acme import NO_ACME, RelayAcme
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
+from p2p_copy.cli.options.relay_web import NO_WEB, RelayWeb
 from p2p_copy.cli.options.values import DURATION, EACH, FLAG, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin.orders import USAGE
@@ -74,6 +75,7 @@ def run_relay_server(
         ),
     ] = 1,
     limit: RelayLimits = DEFAULT_LIMITS,
+    web: RelayWeb = NO_WEB,
     log: RelayLog = DEFAULT_LOG,
     admin: Annotated[
         str | None,
@@ -103,6 +105,7 @@ def run_relay_server(
         drain=drain,
         workers=workers,
         limit=limit,
+        web=web,
         log=log,
         admin=admin,
     )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from p2p_copy.cli.options.relay import RelayLimits
     from p2p_copy.cli.options.relay_acme import RelayAcme
     from p2p_copy.cli.options.relay_log import RelayLog
+    from p2p_copy.cli.options.relay_web import RelayWeb
     from p2p_copy.relay.server import Relay
     from p2p_copy.relay.workers.supervisor import Supervisor
 
@@ -55,6 +56,7 @@ def run_relay_server(
     drain: float,
     workers: int,
     limit: RelayLimits,
+    web: RelayWeb,
     log: RelayLog,
     admin: str | None,
 ) -> int:
@@ -63,7 +65,7 @@ def run_relay_server(
     Raises:
         UsageError: certificate and key are missing, or given with --no-tls or --acme; an option of --acme cannot be
             used, or its libraries are not installed; there is no address to listen at; options of the log contradict
-            each other; or this system cannot have several workers.
+            each other; this system cannot have several workers; or there is no page to serve.
         CannotListen: the relay cannot start.
 
     """
@@ -99,6 +101,8 @@ def run_relay_server(
         challenge_folder=None if settings is None else settings.folder / _CHALLENGE,
         watch_certificates=watch_certificates,
         log_addresses=log.log_addresses,
+        web=web.folder(),
+        web_origins=web.web_origin,
         **limit.settings(),
     )
     if not config.places:
@@ -109,6 +113,8 @@ def run_relay_server(
     def announce(urls: Sequence[str]) -> None:
         if not log.quiet:
             events.LISTENING.log(urls=" and ".join(urls))
+            if config.web is not None:
+                events.PAGE.log(urls=" and ".join(map(_page_at, urls)))
 
     lines = log.begin(
         terminal.log, os.environ, default="warning" if _is_trial(config, log, admin, terminal) else "info"
@@ -133,6 +139,10 @@ def run_relay_server(
     for number in STOP_RELAY:
         signal.signal(number, signal.SIG_IGN)
     return 0
+
+
+def _page_at(url: str) -> str:
+    return f"http{url.removeprefix('ws')}/" if url.startswith("ws") else url
 
 
 def _keeper(relay: Relay | Supervisor, settings: AcmeSettings | None) -> CertificateKeeper | None:

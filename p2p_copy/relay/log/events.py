@@ -76,6 +76,14 @@ LISTENING: Final = Event(
     single=True,
     always=True,
 )
+PAGE: Final = Event(
+    "page",
+    logging.INFO,
+    "page for browsers: %(urls)s",
+    "Where the page is served (--web). This line is written whatever --log-level says.",
+    single=True,
+    always=True,
+)
 ADMIN: Final = Event(
     "admin",
     logging.INFO,

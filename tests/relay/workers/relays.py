@@ -59,12 +59,16 @@ class WorkersRelay:
         cwd: Path | None = None,
         level: str = "debug",
         shortened: Mapping[str, float] | None = None,
+        page: Path | None = None,
         **variables: str,
     ) -> None:
         self.admin = str(folder / "admin")
         self._log, self._errors = folder / "log", folder / "errors"
         changes = "".join(f"limits.{name} = {value}; " for name, value in (shortened or {}).items())
-        program = ("-c", f"{_SHORTENED}{changes}main()") if shortened else ("-m", "p2p_copy")
+        if page is not None:
+            changes += "from pathlib import Path; from p2p_copy.cli.options import relay_web; "
+            changes += f"relay_web.BUILT = Path({str(page)!r}); "
+        program = ("-c", f"{_SHORTENED}{changes}main()") if changes else ("-m", "p2p_copy")
         command = [sys.executable, *program, "run-relay-server", *where, "--workers", str(workers)]
         command += [*(certificates.options if certificates else ["--no-tls"]), "--log-level", level]
         command += ["--admin", f"unix:{self.admin}", *options]
