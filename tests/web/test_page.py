@@ -241,6 +241,14 @@ def test_a_tab_that_is_closed_is_noticed_and_another_goes_on(world: World, tmp_p
     assert "Resumed: " in errors
 
 
+def test_a_second_tab_leaves_the_transfer_to_the_first(world: World, tmp_path: Path) -> None:
+    tree, sending = begin(world, tmp_path)
+    second = world.open()
+    second.get_by_role("heading", name="In this browser").wait_for()
+    errors = check(world.page, tree, sending, tmp_path)
+    assert "Reconnecting" not in errors
+
+
 def test_nothing_is_kept_of_a_transfer_that_the_person_stops(world: World, tmp_path: Path) -> None:
     _, sending = begin(world, tmp_path)
     assert stored(world.page)

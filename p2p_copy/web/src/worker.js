@@ -30,20 +30,42 @@ function failed(error) {
   tell({ step: 'failed', why, suggestion: error instanceof CodeTypo ? error.suggestion : null, kind: error?.name });
 }
 
-/** Run one transfer. A lock keeps two tabs from the same one. */
-async function run(make, lock) {
+/** Milliseconds to wait for a tab that is just being closed to give back its transfer. */
+const LOCK_TIMEOUT = 5000;
+
+/** Another tab has the transfer. */
+class Busy extends TransferError {
+  static kind = 'Busy';
+}
+
+/** Let no other tab have a transfer until `over`. */
+function hold(id, over) {
+  return new Promise((resolve, reject) => {
+    const keep = () => {
+      resolve();
+      return over;
+    };
+    const signal = AbortSignal.timeout(LOCK_TIMEOUT);
+    navigator.locks
+      .request(`p2p-copy ${id}`, { signal }, keep)
+      .catch(() => reject(new Busy('Another tab of this browser has this transfer.')));
+  });
+}
+
+/** Run one transfer. `make` is given what ends it, and a function by which this tab gets hold of it. */
+async function run(make) {
   const stop = new AbortController();
+  let release;
+  const over = new Promise((resolve) => (release = resolve));
   running = { stop };
   try {
-    await navigator.locks.request(lock, { ifAvailable: true }, async (held) => {
-      if (!held) throw new TransferError('Another tab of this browser has this transfer.');
-      tell({ step: 'done', ...(await make(stop.signal)) });
-    });
+    tell({ step: 'done', ...(await make(stop.signal, (id) => hold(id, over))) });
   } catch (error) {
     if (!(error instanceof Stopped)) failed(error);
     else tell({ step: 'stopped' });
   } finally {
     running = null;
+    release();
   }
 }
 
@@ -65,26 +87,23 @@ const COMMANDS = {
 
   async receive({ relay, token, code }) {
     const parsed = await codes.parse(code);
-    await run((signal) => new Receiver({ ...shared(relay, token, signal), code: parsed }).run(), `p2p-copy ${code}`);
+    await run((signal, claim) => new Receiver({ ...shared(relay, token, signal), code: parsed, hold: claim }).run());
   },
 
   async resume({ id, token }) {
-    const kept = await store.transfer(id);
-    if (!kept?.ticket) return;
-    await run(
-      (signal) => new Receiver({ ...shared(kept.relay, token, signal), code: null, kept }).run(),
-      `p2p-copy ${id}`,
-    );
+    await run(async (signal, claim) => {
+      await claim(id);
+      const kept = await store.transfer(id);
+      if (kept?.state !== 'active') throw new Busy('Another tab of this browser had this transfer.');
+      return new Receiver({ ...shared(kept.relay, token, signal), code: null, kept }).run();
+    });
   },
 
   async send({ relay, token, code, files }) {
     const text = code || (await codes.generate());
     const parsed = await codes.parse(text);
     tell({ step: 'code', code: text });
-    await run(
-      (signal) => new Sender({ ...shared(relay, token, signal), code: parsed, files }).run(),
-      `p2p-copy send ${text}`,
-    );
+    await run((signal) => new Sender({ ...shared(relay, token, signal), code: parsed, files }).run());
   },
 
   answer({ yes }) {

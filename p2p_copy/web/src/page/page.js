@@ -432,6 +432,10 @@ const EVENTS = {
       by('code').focus();
       return;
     }
+    if (kind === 'Busy') {
+      home(); // it goes on over there
+      return;
+    }
     if (role === null) put('detail', why);
     else finish(kind === 'Declined' ? 'Declined' : 'It did not work', why);
   },

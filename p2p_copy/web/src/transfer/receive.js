@@ -39,14 +39,14 @@ const MOST_PROBLEMS = 200;
  * One transfer.
  *
  * `tell` hears what happens, as objects with a `step`. `ask` is shown `{files, size, counted, entries, space}` and
- * returns whether to receive that.
+ * returns whether to receive that. `hold` keeps other tabs from a transfer.
  */
 export class Receiver {
   #started = null;
   #told = null; // when the receipt was given
   #outcome = null;
 
-  constructor({ store, relay, code, kept, program, words, tell, ask, signal, token = null }) {
+  constructor({ store, relay, code, kept, program, words, tell, ask, hold, signal, token = null }) {
     this.store = store;
     this.known = new Acquaintance(code, kept?.ticket ?? null, kept?.claim ?? newClaim());
     this.place = { relay, role: 'receiver', program, token };
@@ -54,6 +54,7 @@ export class Receiver {
     this.words = words;
     this.tell = tell;
     this.ask = ask;
+    this.hold = hold;
     this.signal = signal;
   }
 
@@ -154,6 +155,7 @@ export class Receiver {
       }
     }
     const id = crypto.randomUUID();
+    await this.hold(id); // before another tab can see it
     this.record = { id, claim: this.known.claim, relay: this.place.relay, state: 'active', began: Date.now() };
   }
 
