@@ -1,0 +1,51 @@
+"""The page as a relay serves it, with `--web`: a real browser opens the link that `send --link` has printed."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.certificates import Certificates
+from tests.support.processes import CODE, relay, sender
+from tests.web.conftest import PATIENCE, download, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.slow,  # a browser, a relay and a command have to start for each of these
+]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+def test_a_browser_receives_by_the_link(chromium: Any, tmp_path: Path, *, tls: bool) -> None:
+    certificates = Certificates(tmp_path)
+    source = tmp_path / "one file"
+    source.write_bytes(os.urandom(100_000))
+    trusted = ("--ca-file", certificates.authority) if tls else ()
+    with relay(*(certificates.options if tls else ("--no-tls",)), "--web") as (address, _):
+        sending = sender(address, source, options=("--link", *trusted))
+        assert sending.process.stdout is not None
+        sending.process.stdout.readline()
+        link = sending.process.stdout.readline().strip().removeprefix("Or in a browser: ")
+        assert link == f"{address.replace('ws', 'http', 1)}/#{quote(CODE)}"
+        context = chromium.new_context(ignore_https_errors=tls)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        told: list[str] = []
+        page.on("console", lambda message: told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.goto(link)
+        page.locator("#accept").wait_for()
+        assert re.fullmatch(r"https?://127\.0\.0\.1:[0-9]+/", page.url), "the code is out of the address"
+        page.click("#accept")
+        status(page, "Received")
+        assert download(page, tmp_path / "got").read_bytes() == source.read_bytes()
+        assert sending.wait()[0] == 0
+        assert not told, "the policy of the page forbids nothing that it needs"
+        context.close()
