@@ -92,7 +92,7 @@ know their options and orders."""
 
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
-ACME_LIBRARIES = {"acme", "josepy", "requests"}
+ACME_LIBRARIES = {"acme", "josepy", "requests", "urllib3"}
 """Those of the extra `acme`, which many relays do without."""
 
 PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import requests
 import trio
+import urllib3
 from acme import challenges, client, errors, messages
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -309,11 +310,20 @@ class _Network(client.ClientNetwork):
 
 
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
-    """Trusts the authorities of one file, or public ones, and reads no more of an answer than there can be."""
+    """Trusts the authorities of one file, or public ones, and reads no more of an answer than there can be.
+
+    Once it is closed it sends nothing more: a thread that was left behind ends with the request that it is in.
+    """
 
     def __init__(self, ca_file: Path | None) -> None:
         self._ca_file = ca_file
+        self._closed = False
         super().__init__()
+
+    def close(self) -> None:
+        """Close what is open, and open nothing again."""
+        self._closed = True
+        super().close()
 
     def send(
         self,
@@ -325,20 +335,34 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         """Send a request and read its answer."""
+        if self._closed:
+            raise requests.ConnectionError("nobody waits for it any more")
         trusted = str(self._ca_file) if self._ca_file is not None else verify
         response = super().send(request, stream, timeout, trusted, cert, proxies)
-        started, body = time.monotonic(), bytearray()
-        while piece := response.raw.read1(limits.MOST_ANSWER, decode_content=True):
-            body += piece
-            if len(body) > limits.MOST_ANSWER:
-                response.close()
-                raise requests.ConnectionError("the answer is too long")
-            if time.monotonic() - started > limits.REQUEST_TIMEOUT:
-                response.close()
-                raise requests.ConnectionError("the answer takes too long")
+        try:
+            body = _bounded(response)
+        except BaseException as error:
+            response.close()
+            if isinstance(error, urllib3.exceptions.HTTPError):
+                raise requests.ConnectionError(error) from None
+            raise
         response.raw.release_conn()
         response.raw = io.BytesIO(body)
+        if self._closed:
+            super().close()
         return response
+
+
+def _bounded(response: requests.Response) -> bytes:
+    """Return the body of an answer that is neither too long nor too slow."""
+    started, body = time.monotonic(), bytearray()
+    while piece := response.raw.read1(limits.MOST_ANSWER, decode_content=True):
+        body += piece
+        if len(body) > limits.MOST_ANSWER:
+            raise requests.ConnectionError("the answer is too long")
+        if time.monotonic() - started > limits.REQUEST_TIMEOUT:
+            raise requests.ConnectionError("the answer takes too long")
+    return bytes(body)
 
 
 def _json(parse: Callable[[Any], T]) -> Callable[[requests.Response], T]:

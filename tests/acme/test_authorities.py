@@ -319,7 +319,8 @@ async def test_an_authority_that_asks_to_wait_is_not_asked_before(tmp_path: Path
             await trio.sleep(0.3)
         again = Operator(chosen, tmp_path)  # a restart changes nothing
         async with again.running():
-            await trio.sleep(0.3)
+            await again.sleeps()
+            await trio.sleep(0.1)
     assert "'Too many certificates.' (rateLimited)" in event.why
     assert 7100 < event.next_try - time.time() <= 7200
     assert len(watch.asked(NEW_ORDER)) == 1
