@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 import threading
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -210,11 +210,10 @@ def between(
         def ask(self, sent: bytes) -> Answer:
             connection = http.client.HTTPSConnection(HOST, upstream_port, context=trusting, timeout=20)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-            connection.request(self.command, self.path, sent or None, headers)
-            response = connection.getresponse()
-            body = response.read()
-            connection.close()
-            return Answer(response.status, dict(response.headers.items()), body)
+            with closing(connection):
+                connection.request(self.command, self.path, sent or None, headers)
+                response = connection.getresponse()
+                return Answer(response.status, dict(response.headers.items()), response.read())
 
         def log_message(self, *_: Any) -> None:
             pass
