@@ -43,7 +43,7 @@ HANDSHAKE_PAUSE = 0.1
 LEAST_SAMPLES = 12
 
 GROWTH = 4 * 1024
-"""KiB by which the last third's memory may exceed the first third's: what the C library happens to keep."""
+"""KiB by which the last third's memory may exceed the first third's, for each process: what the C library keeps."""
 
 PATIENCE = 180
 """Seconds that the end of a transfer may take."""
@@ -141,7 +141,8 @@ class Soak:
     def judge(self) -> None:
         """Note what has grown, and what the log should not have."""
         third = len(self.samples) // 3
-        for name, allowed in (("memory", GROWTH), ("descriptors", 2), ("tasks", 2)):
+        memory = GROWTH * (1 + len(self.relay.pids))
+        for name, allowed in (("memory", memory), ("descriptors", 2), ("tasks", 2)):
             first, last = (
                 statistics.median(getattr(sample, name) for sample in part)
                 for part in (self.samples[:third], self.samples[-third:])
