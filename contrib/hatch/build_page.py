@@ -21,9 +21,16 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+_PATIENCE = ("--fetch-retries=1", "--fetch-timeout=20000")
+"""Of npm, whose own is a quarter of an hour: somebody behind a firewall only installs a package, and sees nothing."""
+
+_SECONDS = 120
+"""For each command; they took a tenth of that."""
+
 _COMMANDS = (
     # Scripts of packages are not needed, and do not run on the machine of somebody who only installs this.
-    ("ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+    # esbuild is for developers only, and an environment may leave out what is.
+    ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--include=dev", *_PATIENCE),
     ("run", "build"),
 )
 
@@ -54,7 +61,10 @@ def _build(web: Path) -> str:
         return "npm is not installed"
     for words in _COMMANDS:
         # Standard output is hatchling's own: programs read it.
-        ended = subprocess.run([npm, *words], cwd=web, stdout=sys.stderr, check=False)  # noqa: S603  # of this file
+        try:
+            ended = subprocess.run([npm, *words], cwd=web, stdout=sys.stderr, check=False, timeout=_SECONDS)  # noqa: S603  # of this file
+        except subprocess.TimeoutExpired:
+            return f"npm {words[0]} took more than {_SECONDS} s"
         if ended.returncode:
             return f"npm {words[0]} failed"
     return ""

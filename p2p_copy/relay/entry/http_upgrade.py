@@ -38,6 +38,9 @@ _HOW_TO_USE_IT: Final = (
     "To send or receive files through it, install the program: python3 -m pip install p2p-copy, or see "
     "https://afuld.github.io/p2p-copy"
 )
+_ONE_PACKET: Final = 1000
+"""Bytes of a body that fit into one packet with the head. A longer one is a file of the page, which is not copied."""
+
 _NOTHING_THERE: Final = "There is nothing at this path."
 _OTHER_PAGES: Final = "This relay is not for other web pages, which it knows by their Origin."
 _TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
@@ -233,7 +236,11 @@ async def _answer(stream: trio.abc.Stream, objection: _Objection, certificate: s
 
 async def send_last(stream: trio.abc.Stream, head: bytes, body: bytes) -> None:
     """Send an answer, and give the client a moment to read it: closing over unread bytes would destroy it."""
-    await stream.send_all(head + body)  # in one packet if it is short: our clients look for its words in that
+    if len(body) <= _ONE_PACKET:
+        await stream.send_all(head + body)  # our clients look for its words in what comes first
+    else:
+        await stream.send_all(head)
+        await stream.send_all(body)
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
     with trio.move_on_after(transport_limits.HTTP_LINGER):
