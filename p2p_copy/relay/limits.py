@@ -76,7 +76,9 @@ MAX_CLIENT_HELLO: Final = 5 + 16 * KIB
 post-quantum key. A longer one is served, without its hint."""
 
 HELLO_LOOK_PAUSE: Final = 0.05
-"""Seconds between two looks at a ClientHello that comes in pieces, where the kernel does not say when it is whole."""
+HELLO_LOOK_PAUSE_MOST: Final = 1.0
+"""Seconds between two looks at a ClientHello that comes in pieces, where the kernel does not say when it is whole: the
+first ones, and the most, since a thousand connections may end within it."""
 
 MAX_HTTP_HEAD: Final = 8 * KIB
 """Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -156,6 +157,37 @@ def test_the_process_that_orders_answers_for_all_workers(
         assert relay.ask("POST", "/upgrade")[0] == 200  # workers that start later have it, too
         assert {ordered.shown(*hint) for hint in hints} == before
         assert len(before) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes the limits of another process")
+def test_a_worker_that_cannot_read_a_new_certificate_is_asked_again(
+    tmp_path: Path, start: Callable[..., WorkersRelay]
+) -> None:
+    import resource
+
+    with pebble(tmp_path / "pebble") as served:
+        pass
+    port = int(served.directory.split(":")[2].split("/")[0])
+    ordered = Ordered(served, tmp_path)
+    relay = start(ordered, workers=2, shortened={"CERTIFICATE_CHECK_INTERVAL": 0.5})
+    relay.wait_for("no certificate: ")
+    pid = relay.pids[max(relay.pids)]
+    limit = resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with pebble(tmp_path / "pebble", port=port, tls_port=served.tls_port):
+        ordered.trust()
+        relay.signal(signal.SIGHUP)
+        relay.wait_for(OBTAINED)
+        relay.wait_for(rf"certificate.*{max(relay.pids)}\)")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        hints = [("http/1.1", room_hint(room(name))) for name in map(str, range(8))]
+        deadline = time.monotonic() + QUICK
+        while True:
+            try:
+                assert len({ordered.shown(*hint) for hint in hints}) == 1
+                break
+            except (ssl.SSLError, OSError):  # the worker has none yet
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
 
 
 @contextmanager

@@ -66,12 +66,14 @@ class Challenge(Challenges):
             BrokenResourceError: the connection has ended, or the handshake failed.
 
         """
+        pause = limits.HELLO_LOOK_PAUSE
         while True:
             record = await first_record(stream)
-            # Where the system does not say when all of it is there (unix sockets), look now and then.
-            if len(record) >= limits.MAX_CLIENT_HELLO or not _is_a_part(record):
+            # Where the system does not say when all is there (unix sockets, early ends), look now and then.
+            if self._context is None or len(record) >= limits.MAX_CLIENT_HELLO or not _is_a_part(record):
                 break
-            await trio.sleep(limits.HELLO_LOOK_PAUSE)
+            await trio.sleep(pause)
+            pause = min(2 * pause, limits.HELLO_LOOK_PAUSE_MOST)
         if self._context is None or protocols_in(record) != [ACME_PROTOCOL.encode()]:
             return False
         secure = TLSStream(stream, self._context, server_side=True)

@@ -158,7 +158,7 @@ class Supervisor:
     async def _start(self, place: int) -> str:
         """Start a worker, and give it the place when it is ready; return why that failed, in words."""
         ended: list[str] = []
-        reloads, certfile = self._reloads, self.config.certfile
+        reloads = self._reloads
         process = WorkerProcess(next(self._numbers), place, self._empty)
         process.channel.hear(*self._orders(process))
         self._processes.add(process)
@@ -183,7 +183,8 @@ class Supervisor:
         self._divide_memory()
         if reloads != self._reloads:  # while it read the files
             self._nursery.start_soon(process.ask, "reload")
-        if certfile != self.config.certfile:
+        if self.certificates is not None and self.certificates.challenge is not None:
+            # It may have read the former one, or none if that was gone.
             self._nursery.start_soon(self._show_certificate, process)
         self._log(process, events.WORKER_STARTED, pid=process.pid)
         return ""
@@ -482,7 +483,7 @@ class Supervisor:
     async def use_certificate(self, certfile: str | PathLike[str], keyfile: str | PathLike[str]) -> bool:
         """Use the certificate in these files, in all processes; see `Relay.use_certificate`.
 
-        It is good once this process has used it. A worker that cannot use it logs why.
+        It is good once this process has used it. A worker that cannot use it logs why, and is asked again.
         """
         assert self.certificates is not None, "nobody orders for a relay without TLS"
         files = os.fspath(certfile), os.fspath(keyfile)
@@ -494,10 +495,17 @@ class Supervisor:
                 nursery.start_soon(self._show_certificate, process)
         return True
 
-    async def _show_certificate(self, process: WorkerProcess) -> None:
-        """Let a worker use the certificate of this process, if there is one."""
-        if (certfile := self.config.certfile) is not None:
-            await process.ask("certificate", certfile=str(certfile), keyfile=str(self.config.keyfile))
+    async def _show_certificate(self, process: WorkerProcess, after: float = 0) -> None:
+        """Let a worker use the certificate of this process, if there is one, `after` some seconds.
+
+        A worker that cannot read it, or does not answer in time, would show the former one until that has expired. It
+        is asked again later.
+        """
+        await trio.sleep(after)
+        if (certfile := self.config.certfile) is None or process not in self._processes:
+            return
+        if not await process.ask("certificate", certfile=str(certfile), keyfile=str(self.config.keyfile)):
+            self._nursery.start_soon(self._show_certificate, process, limits.CERTIFICATE_CHECK_INTERVAL)
 
     def _reload_workers(self) -> None:
         self._reloads += 1
