@@ -46,7 +46,7 @@ class _Definition(type):
         hidden: tuple[str, ...] = (),
     ) -> _Definition:
         """Make the class. With `kw_only` its own fields are given by name; `hidden` are not shown by `repr`."""
-        own: dict[str, object] = namespace.get("__annotations__", {})
+        own = _annotations_in(namespace)
         base: Any = bases[0] if bases else None
         defaults = dict(base._defaults) if base else {}
         defaults |= {each: namespace.pop(each, _REQUIRED) for each in own}
@@ -85,6 +85,18 @@ class _Definition(type):
         init.__qualname__ = f"{cls.__qualname__}.__init__"
         init.__annotations__ = cls._types | {"return": None}
         return init
+
+
+def _annotations_in(namespace: dict[str, Any]) -> dict[str, object]:
+    """Return the annotations of a class from the names in its body.
+
+    From Python 3.14 on a body without `from __future__ import annotations` has a function for them (PEP 649).
+    """
+    if (annotate := namespace.get("__annotate_func__")) is not None:
+        found: dict[str, object] = annotate(1)  # Format.VALUE
+        return found
+    own: dict[str, object] = namespace.get("__annotations__", {})
+    return own
 
 
 @cache

@@ -129,3 +129,11 @@ def test_a_frozen_value_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         del value.size
     assert not hasattr(value, "__dict__")
+
+
+def test_a_body_may_have_a_function_for_its_annotations() -> None:
+    """As without `from __future__ import annotations` from Python 3.14 on."""
+    body = {"__module__": __name__, "__annotate_func__": lambda form: {"x": int, "y": int}, "y": 7}
+    definition: Any = type(Value)
+    late = definition("Late", (Value,), body)
+    assert as_dict(late(1)) == {"x": 1, "y": 7}
