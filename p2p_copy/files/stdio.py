@@ -260,4 +260,6 @@ def _has_more(fd: int) -> bool:
     """Return whether reading would not wait."""
     if sys.platform == "win32":  # `select` is for sockets only there
         return False
-    return bool(select.select([fd], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

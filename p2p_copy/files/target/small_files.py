@@ -60,10 +60,6 @@ class SmallFiles:
         self._hard_links = hard_links
         self._unnamed = UnnamedFiles()
 
-    def close(self) -> None:
-        """Close what was opened. May be called again."""
-        self._unnamed.close()
-
     def put(self, files: Sequence[tuple[Item, bytes | memoryview]]) -> Iterator[tuple[Item, Refused | None]]:
         """Create files; yield each, and why it was refused if it was.
 

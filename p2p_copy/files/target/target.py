@@ -144,7 +144,6 @@ class Target:
         if keep:
             self.resume.mark_stopped()
         self.files.close(keep=keep)
-        self.small_files.close()
         self.directories.close()
         self.marker.remove()
         if self.extras is not None:

@@ -31,11 +31,6 @@ class UnnamedFiles:
 
     def __init__(self) -> None:
         self._lacking: set[int] = set()  # file systems that cannot do it, by their device
-        # A handle of the directory in which Linux shows our open files.
-        self._descriptors: int | None = None
-        if system.CREATE_UNNAMED:
-            with suppress(OSError):  # no /proc
-                self._descriptors = os.open("/proc/self/fd", system.HANDLE_OF_DIRECTORY)
 
     def put(
         self,
@@ -54,7 +49,7 @@ class UnnamedFiles:
             OSError, ValueError: it cannot be written; nothing is left of it.
 
         """
-        if self._descriptors is None or directory.device in self._lacking:
+        if not system.CREATE_UNNAMED or directory.device in self._lacking:
             return None
         at, mode = directory.handle(), entry.mode & directory.allowed
         # Nobody can open it, so it has its final mode from the beginning; but some attributes can be set only while its
@@ -69,12 +64,10 @@ class UnnamedFiles:
             there = fill(fd, directory, entry, data, mode, has_mode=first == mode)
             before_naming()
             try:
-                os.link(
-                    str(fd), entry.name, src_dir_fd=self._descriptors, dst_dir_fd=at, follow_symlinks=True
-                )
+                os.link(f"/proc/self/fd/{fd}", entry.name, dst_dir_fd=at, follow_symlinks=True)
             except FileExistsError:
                 raise
-            except OSError:
+            except OSError:  # no /proc, or not on this file system
                 return None
             named = True
             return there
@@ -84,12 +77,6 @@ class UnnamedFiles:
     def lack(self, directory: Directory) -> None:
         """Record that the file system of a directory cannot do it."""
         self._lacking.add(directory.device)
-
-    def close(self) -> None:
-        """Close the handle. May be called again."""
-        fd, self._descriptors = self._descriptors, None
-        if fd is not None:
-            os.close(fd)
 
 
 def _close(fd: int, at: int, name: str) -> None:

@@ -76,7 +76,7 @@ class Asked:
         really = os.link
 
         def fail(source: str, name: str, **options: Any) -> None:
-            if source.isdecimal():
+            if source.startswith("/proc/self/fd/"):
                 self.count += 1
                 raise OSError(number, os.strerror(number))
             really(source, name, **options)
