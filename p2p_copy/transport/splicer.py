@@ -66,6 +66,7 @@ class Splicer:
         self.has_turn = False
         self._reader = trio.lowlevel.ParkingLot()
         self._wait: trio.CancelScope | None = None
+        self._is_closed = False
 
     @property
     def is_worth_it(self) -> bool:
@@ -101,6 +102,8 @@ class Splicer:
             raise
         finally:
             self.listening_since = math.inf
+            if self._is_closed:
+                self.pipe.close()
         if not self.pipe.size:
             self._give_turn_back()
         return self.pipe.size
@@ -133,8 +136,9 @@ class Splicer:
         if self._pace is not None:
             seconds = self._pace(self._codec.pop_work(0))
             if seconds > 0:
-                await self._stream.put_off(seconds)
-        return True
+                with self._waiting():
+                    await self._stream.put_off(seconds)
+        return not self.pipe.stopped
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -154,9 +158,12 @@ class Splicer:
             self._wait.cancel()
 
     def close(self) -> None:
-        """Stop, and throw away what is in the pipe."""
+        """Stop, and throw away what is in the pipe: while `take` fills it, once the codec knows how much that is."""
+        self._is_closed = True
+        is_filling = self._wait is not None
         self.withdraw()
-        self.pipe.close()
+        if not is_filling:
+            self.pipe.close()
 
     def _give_turn_back(self) -> None:
         self.has_turn = False
