@@ -164,7 +164,13 @@ def _has_configuration() -> bool:
     """Return whether there is a configuration file; the null device is what people name for none."""
     if named := os.environ.get(CONFIG_VARIABLE):
         return named != os.devnull
-    return os.path.exists(default_path())
+    try:
+        os.stat(default_path())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # cyclopts' way says what is wrong with it
+        pass
+    return True
 
 
 def _take(word: str, rest: Iterator[str], options: dict[str, _Option], given: dict[str, list[str]]) -> None:
