@@ -39,8 +39,8 @@ async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
         causes = [leaf for leaf in found if isinstance(leaf, OSError)]
         return warning(
             Check.ACME,
-            f"{where} cannot be reached from here ({reasons(causes)}). An authority that checks the name for a relay "
-            "with --acme asks there: open that port, or let it lead to the relay.",
+            f"{where} cannot be reached from here ({reasons(causes)}). An authority that checks a relay's name "
+            "asks there: open that port, or let it lead to the relay.",
         )
     secure = TLSStream(stream, unchecked_context((_PROTOCOL,)), server_hostname=host)
     try:
@@ -61,7 +61,7 @@ async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
         return warning(
             Check.ACME,
             f"{where} is answered by a server that refuses {_PROTOCOL} ({said}), so not by a relay. An authority that "
-            "checks the name for a relay with --acme asks there.",
+            "checks a relay's name asks there.",
         )
     finally:
         await trio.aclose_forcefully(secure)
@@ -72,5 +72,5 @@ async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
     return warning(
         Check.ACME,
         f"{where} is answered by another server than this relay, with a certificate by {issuer}. An authority that "
-        "checks the name for a relay with --acme asks there.",
+        "checks a relay's name asks there.",
     )

@@ -60,10 +60,6 @@ EXAMPLES: Final = {
             "p2p-copy run-relay-server 0.0.0.0:443 --certfile fullchain.pem --keyfile privkey.pem",
         ),
         Example("For a test on this machine:", "p2p-copy run-relay-server 127.0.0.1:8765 --no-tls"),
-        Example(
-            "Behind a proxy on this machine that adds TLS:",
-            "p2p-copy run-relay-server unix:/run/p2p-copy/relay.sock --no-tls",
-        ),
     ),
     "relay-token": (
         Example("A token for one user:", "p2p-copy relay-token alice"),
