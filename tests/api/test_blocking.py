@@ -83,7 +83,7 @@ def test_ctrl_c_ends_the_transfer_cleanly(relay: str, tree: Path, code: p2p.Code
         with pytest.raises(KeyboardInterrupt):
             client.send(tree, code=code)
         interrupt.join()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10  # the other side does not come for an hour
 
 
 @pytest.mark.parametrize("missing", ["threads", "files"])
