@@ -13,7 +13,7 @@ import { Close } from './link.js';
 const ACK_RECORDS = 4;
 const ACK_AFTER = 20;
 
-/** Seconds in which the other side acknowledges a record, if its machine and both connections still live. */
+/** Seconds in which something comes of the other side after a record, if its machine and both connections still live. */
 const SILENCE = 60;
 
 export class Conversation {
@@ -28,7 +28,7 @@ export class Conversation {
   #ahead = 0; // their sum
   #consumed = 0;
   #room = null; // wakes a sender that waits for room
-  #unanswered = 0; // when the oldest record was sent that was not acknowledged
+  #unanswered = 0; // when the oldest record was sent that was not acknowledged, or something came since
   #over = false;
   #unread = null;
 
@@ -57,6 +57,7 @@ export class Conversation {
   spread(links, codec) {
     if (links === 1) return;
     this.#codec = codec;
+    this.link.most = 2 * limits.MULTIPATH_BYTES;
     this.#consumed = this.#sealer.made;
     this.#acked = this.#opener.heard;
   }
@@ -125,6 +126,7 @@ export class Conversation {
   async #hear(seconds) {
     for (;;) {
       const message = await this.link.receive(seconds);
+      this.#unanswered = Date.now();
       if (isAck(message) && this.#codec) {
         await this.#acknowledged(message);
         continue;
@@ -149,10 +151,7 @@ export class Conversation {
   async #acknowledged(message) {
     const { consumed } = await this.#codec.read(message);
     if (consumed > this.#sealer.made) throw new PeerMisbehaved('The other side acknowledges what was never sent.');
-    for (; this.#consumed < consumed; this.#consumed++) {
-      this.#ahead -= this.#sizes.shift();
-      this.#unanswered = Date.now();
-    }
+    for (; this.#consumed < consumed; this.#consumed++) this.#ahead -= this.#sizes.shift();
     this.#room?.resolve();
     this.#room = null;
   }
@@ -174,10 +173,19 @@ export class Conversation {
     this.#line.catch(() => {}); // the next receive says why
   }
 
-  /** Throw `Lost` if the other side has not acknowledged anything for long although it should. */
+  /** Throw `Lost` if nothing has come of the other side for long although it has something to acknowledge. */
   check() {
     if (this.#codec && this.#sizes.length && Date.now() - this.#unanswered > SILENCE * 1000) {
       throw new Lost('Nothing comes through any more.');
+    }
+  }
+
+  /** End the link if `check` would throw: the receive that waits fails, and this side comes back. */
+  endIfDead() {
+    try {
+      this.check();
+    } catch {
+      this.end(Close.GIVEN_UP);
     }
   }
 

@@ -11,6 +11,15 @@ const CONNECT_TIMEOUT = 20;
 /** Bytes that the browser may still hold of what was sent before more is made: it takes any amount. */
 const MOST_BUFFERED = 4 * 1024 * 1024;
 
+/**
+ * Bytes that have come and were not taken yet, without acks: a relay or a sender that does not keep to the rules must
+ * not fill the memory. With acks the window bounds it, and the conversation sets a lower limit.
+ */
+const MOST_QUEUED = 256 * 1024 * 1024;
+
+/** Bytes that a message in the queue takes at least. */
+const OVERHEAD = 128;
+
 /** Milliseconds between two looks at how much the browser still holds: there is no event for it. */
 const DRAIN_INTERVAL = 5;
 
@@ -42,9 +51,13 @@ export function lost(code) {
 export class Link {
   #socket;
   #queue = [];
+  #queued = 0; // the bytes of that
   #wake = null;
   #closed = null;
   #stopped = null; // why this side hears nothing more, while it may still say why it goes
+
+  /** Bytes that may be in the queue. */
+  most = MOST_QUEUED;
 
   /** Called with each report of what the relay sees move. */
   onFlow = () => {};
@@ -52,7 +65,11 @@ export class Link {
   constructor(socket, signal) {
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
-      this.#queue.push(typeof data === 'string' ? data : new Uint8Array(data));
+      if (this.#closed) return;
+      const message = typeof data === 'string' ? data : new Uint8Array(data);
+      this.#queue.push(message);
+      this.#queued += weight(message);
+      if (this.#queued > this.most) this.#overflow();
       this.#wake?.();
     };
     const stop = () => {
@@ -64,6 +81,13 @@ export class Link {
       signal?.removeEventListener('abort', stop);
       this.#fail(lost(code));
     };
+  }
+
+  #overflow() {
+    this.#queue = [];
+    this.#queued = 0;
+    this.#fail(new Lost('More came at once than this browser can take.'));
+    this.#socket.close(Close.GIVEN_UP);
   }
 
   #fail(error) {
@@ -104,7 +128,11 @@ export class Link {
     while (!this.#queue.length && !this.#closed && !this.#stopped && !over) await this.#moved();
     clearTimeout(timer);
     if (this.#stopped) throw this.#stopped;
-    if (this.#queue.length) return this.#queue.shift();
+    if (this.#queue.length) {
+      const message = this.#queue.shift();
+      this.#queued -= weight(message);
+      return message;
+    }
     throw this.#closed ?? late;
   }
 
@@ -142,6 +170,8 @@ export class Link {
     this.#fail(lost(0));
   }
 }
+
+const weight = (message) => message.length + OVERHEAD;
 
 function parse(text) {
   try {

@@ -80,6 +80,26 @@ export class Declined extends TransferError {
   static kind = 'Declined';
 }
 
+/** The page was closed or is loaded again. A receiver goes on later, a sender cannot. */
+export class Left extends TransferError {
+  static kind = 'Left';
+
+  constructor({ transient }) {
+    super('The page was closed.', { transient });
+  }
+}
+
+/** There is more than a browser takes. */
+export class TooMany extends TransferError {
+  static kind = 'TooMany';
+
+  constructor(most) {
+    const number = most.toLocaleString('en');
+    super(`A browser takes ${number} files and folders, and there are more. Receive them with the program, or as one archive.`);
+    this.most = number;
+  }
+}
+
 /** There is no room for what comes. */
 export class NoSpace extends TransferError {
   static kind = 'NoSpace';

@@ -14,23 +14,32 @@ class Directory {
   }
 }
 
+const omission = (path, reason, directory) => ({ type: 'Omitted', path, reason, directory });
+
 /**
+ * Of two things with the same name the first is sent; but a folder rather than a file.
+ *
  * @param {{path: string[], file?: File}[]} chosen files by the names from the top down; without a file, a directory
  * @returns {{entries: object[], omitted: {path: string, reason: number, directory: boolean}[]}}
  */
 export function arrange(chosen) {
   const top = new Directory();
+  const entries = [];
+  const omitted = [];
   for (const { path, file } of chosen) {
     let place = top;
     const names = file ? path.slice(0, -1) : path;
-    for (const name of names) {
-      if (!(place.children.get(name) instanceof Directory)) place.children.set(name, new Directory());
+    for (const [depth, name] of names.entries()) {
+      const there = place.children.get(name);
+      if (!(there instanceof Directory)) {
+        if (there) omitted.push(omission(path.slice(0, depth + 1).join('/'), Reason.NAME, false));
+        place.children.set(name, new Directory());
+      }
       place = place.children.get(name);
     }
-    if (file) place.children.set(path.at(-1), file);
+    if (file && place.children.has(path.at(-1))) omitted.push(omission(path.join('/'), Reason.NAME, false));
+    else if (file) place.children.set(path.at(-1), file);
   }
-  const entries = [];
-  const omitted = [];
   visit(top, 0, '', null, entries, omitted);
   return { entries, omitted };
 }
@@ -45,7 +54,7 @@ function visit(directory, depth, above, parent, entries, omitted) {
     if (refusal(name) !== null || seen.has(key)) reason = Reason.NAME;
     else if (depth >= limits.MAX_DEPTH || utf8(path).length > limits.MAX_PATH) reason = Reason.TOO_DEEP;
     if (reason !== null) {
-      omitted.push({ type: 'Omitted', path, reason, directory: isDirectory });
+      omitted.push(omission(path, reason, isDirectory));
       continue;
     }
     seen.add(key);

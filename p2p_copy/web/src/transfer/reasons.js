@@ -1,6 +1,6 @@
 // Sentences for people: why an entry does not arrive, and why a side gave up.
 
-import { Lost, NoSpace, PeerFailed, PeerMisbehaved, TransferError } from '../protocol/errors.js';
+import { Left, Lost, NoSpace, PeerFailed, PeerMisbehaved, TooMany, TransferError } from '../protocol/errors.js';
 import { Reason } from '../protocol/messages.js';
 import { shown } from '../protocol/names.js';
 
@@ -11,7 +11,7 @@ const SENTENCES = {
   [Reason.CHANGED]: 'changed while it was being sent',
   [Reason.SPECIAL]: 'is not a regular file, directory or symlink',
   [Reason.SYMLINK_OUTSIDE]: 'is a symlink that leads out of its tree',
-  [Reason.NAME]: 'has a name that not all systems can store',
+  [Reason.NAME]: 'has a name that not all systems can store, or the same one as another',
   [Reason.TOO_DEEP]: 'lies too deep, or its path is too long',
   [Reason.EXISTS]: 'already exists at the receiver',
   [Reason.SKIPPED]: 'already exists at the receiver and was left as it is',
@@ -47,8 +47,12 @@ export function givenUp({ reason, sentence }, who) {
 /** What this side tells the other one about its own end: reason and sentence. */
 export function farewell(error) {
   if (error instanceof NoSpace) return [Reason.NO_SPACE, 'its browser does not have enough space.'];
+  if (error instanceof TooMany) {
+    return [Reason.TOO_MUCH, `it is a browser, takes ${error.most} files and folders, and there are more.`];
+  }
   if (error instanceof PeerMisbehaved) return [Reason.MISBEHAVED, `it refuses what it was sent. ${error.message}`];
   if (error instanceof TransferError && error.transient) return [Reason.INTERRUPTED, 'it comes back.'];
+  if (error instanceof Left) return [Reason.OTHER, 'its page was closed, and a browser cannot go on then.'];
   if (error instanceof TransferError) return [Reason.OTHER, 'it cannot go on. Its own page says why.'];
   return [Reason.OTHER, 'it met an unexpected error.'];
 }

@@ -1,7 +1,7 @@
 // Receives files and directories into this browser's storage: one transfer, in one conversation after another.
 
 import { equal, hex } from '../protocol/bytes.js';
-import { Declined, NoSpace, PeerFailed, PeerMisbehaved, TransferError } from '../protocol/errors.js';
+import { Declined, NoSpace, PeerFailed, PeerMisbehaved, TooMany, TransferError } from '../protocol/errors.js';
 import { Manifest } from '../protocol/manifest.js';
 import { Kind, Reason } from '../protocol/messages.js';
 import { shown } from '../protocol/names.js';
@@ -32,6 +32,15 @@ const LINGER = 180;
  */
 const RATE_WITHOUT_ACKS = 16 * 1024 * 1024;
 
+/**
+ * Entries of a transfer. The browser has about 1 KB in memory for each, and the list of the zip file is made at once.
+ * The documentation gives this number, too.
+ */
+export const MOST_ENTRIES = 500_000;
+
+/** Messages after which something is not here any more that was. */
+const REPLACING = new Set(['Data', 'Hole', 'FileFail']);
+
 /** Files whose problems are told by name. */
 const MOST_PROBLEMS = 200;
 
@@ -43,8 +52,8 @@ const MOST_PROBLEMS = 200;
  */
 export class Receiver {
   #started = null;
-  #told = null; // when the receipt was given
-  #outcome = null;
+  #told = null; // when all was here, compared and noted; since then only the sender's goodbye is missing
+  #confirmed = false; // that has been so once: what this side has belongs to its user
 
   constructor({ store, relay, code, kept, program, words, tell, ask, hold, signal, token = null }) {
     this.store = store;
@@ -61,6 +70,10 @@ export class Receiver {
   /** Receive everything; return `{id, files, size, failures, problems, root}`. */
   async run() {
     let seconds = WAIT;
+    if (this.record?.outcome) {
+      this.#complete();
+      seconds = LINGER;
+    }
     for (let losses = 0; ; losses++) {
       let conversation = null;
       try {
@@ -69,22 +82,22 @@ export class Receiver {
         conversation.link.onFlow = (flow) => this.tell({ step: 'flow', flow });
         await this.#meeting(found, conversation);
         await conversation.close();
-        return this.#outcome;
+        return await this.#done();
       } catch (error) {
         const failure = this.signal.aborted ? this.signal.reason : mended(error);
         await this.#part(conversation, failure);
         if (this.#told) {
           // Only the sender's goodbye is missing, and perhaps its receipt.
           seconds = LINGER - (Date.now() - this.#told) / 1000;
-          if (seconds <= 0 || !failure.transient) return this.#outcome;
-          await pauseAfterLoss(losses, this.signal).catch(() => (seconds = 0));
-          if (seconds <= 0) return this.#outcome;
+          if (seconds <= 0 || !failure.transient) return await this.#done();
+          if (this.signal.aborted) return this.#outcome; // a page that is loaded again gives the receipt
+          await pauseAfterLoss(losses, this.signal).catch(() => {}); // the next try says why
           continue;
         }
         const again = failure instanceof TransferError && failure.transient && this.record;
         if (!again) {
           const forget = conversation?.told || this.signal.aborted;
-          if (!failure.transient && this.record && forget) await this.#forget();
+          if (!failure.transient && this.record && forget && !this.#confirmed) await this.#forget();
           throw failure;
         }
         if (conversation?.heard > 1) losses = 0;
@@ -105,6 +118,32 @@ export class Receiver {
   /** The sender knows that this transfer is over. */
   async #forget() {
     await this.store.remove(this.record.id);
+  }
+
+  get #outcome() {
+    return { id: this.record.id, ...this.record.outcome };
+  }
+
+  /** All is here, and was compared; perhaps the sender does not know that. */
+  #complete() {
+    if (this.#told) return;
+    this.#told = Date.now();
+    this.#confirmed = true;
+    this.tell({ step: 'received', ...this.#outcome });
+  }
+
+  /** The sender knows that all is here, or does not come back for it. */
+  async #done() {
+    Object.assign(this.record, { state: 'done', ticket: null });
+    await this.store.save(this.record);
+    return this.#outcome;
+  }
+
+  /** The sender has not got the receipt, and sends other contents now: what was whole is about to be replaced. */
+  async #reopen() {
+    this.#told = null;
+    Object.assign(this.record, { state: 'active', outcome: null });
+    await this.store.save(this.record);
   }
 
   async #meeting(found, conversation) {
@@ -129,7 +168,9 @@ export class Receiver {
     } finally {
       arena.close();
     }
-    await this.#goodbye(conversation);
+    const [message] = await conversation.hear(GOODBYE_TIMEOUT); // nothing here depends on it
+    conversation.consumed();
+    if (message?.type !== 'Goodbye') throw new PeerFailed('The sender did not say goodbye.');
   }
 
   /** Let the person decide. */
@@ -140,6 +181,7 @@ export class Receiver {
     const { quota = 0, usage = 0 } = await navigator.storage.estimate();
     const entries = preview.entries.map(({ kind, depth, name, size }) => ({ kind, depth, name: shown(name), size }));
     const { files, size, counted, names } = preview;
+    if (files > MOST_ENTRIES) throw new TooMany(MOST_ENTRIES);
     const question = { files, size, counted, names, entries, space: quota - usage, program: shown(offer.program) };
     const answer = this.ask(question).then((yes) => ({ yes }));
     for (;;) {
@@ -173,34 +215,26 @@ export class Receiver {
     try {
       while (!consumer.finish) {
         const messages = await conversation.hear();
-        for (const message of messages) consumer.act(message);
+        if (this.record.outcome && messages.some(({ type }) => REPLACING.has(type))) await this.#reopen();
+        for (const message of messages) await consumer.act(message);
         conversation.consumed();
         await consumer.answer();
         if (arena.changed.size || arena.dropped.length) await arena.save();
       }
       const { receipt, outcome } = consumer.verify();
-      await arena.save();
+      await arena.saveAll();
       arena.close();
-      await conversation.tell(receipt);
       outcome.seconds = (performance.now() - this.#started) / 1000;
-      Object.assign(this.record, { state: 'done', outcome });
+      // After the receipt the sender forgets the transfer, so this side must know before that it has all.
+      Object.assign(this.record, { state: 'whole', outcome });
       await this.store.save(this.record);
-      this.#outcome ??= { id: this.record.id, ...outcome };
-      this.#told ??= Date.now();
-      this.tell({ step: 'received', ...this.#outcome });
+      this.#complete();
+      await conversation.tell(receipt);
     } finally {
       clearInterval(beat);
     }
   }
 
-  /** Hear that the sender has the receipt. Nothing here depends on that. */
-  async #goodbye(conversation) {
-    const [message] = await conversation.hear(GOODBYE_TIMEOUT);
-    conversation.consumed();
-    if (message?.type !== 'Goodbye') throw new PeerFailed('The sender did not say goodbye.');
-    this.record.ticket = null;
-    await this.store.save(this.record);
-  }
 }
 
 /** An error of the browser's storage as one for people. */
@@ -261,7 +295,8 @@ class Consumer {
     }
   }
 
-  #page(entries) {
+  async #page(entries) {
+    if (this.#named.size + entries.length > MOST_ENTRIES) throw new TooMany(MOST_ENTRIES);
     const items = this.#manifest.page(entries);
     const files = [];
     for (const item of items) {
@@ -273,7 +308,7 @@ class Consumer {
       } else if (entry.kind === Kind.SYMLINK) {
         this.#reject(item, Reason.UNSUPPORTED);
       } else if (this.holds) {
-        const held = this.arena.held(path, entry.size);
+        const held = await this.arena.held(path, entry.size);
         if (held) {
           this.#held.set(item.index, held);
           this.#manifest.countHeld(item, held.size);
@@ -339,6 +374,7 @@ class Consumer {
 
   #reject(item, reason) {
     this.rejected++;
+    this.arena.drop(item.path); // there may be a file of an earlier conversation
     this.#manifest.skip(item);
     this.#problem(item.path, reason);
     this.#answers.push({ type: 'Reject', index: item.index, reason, path: item.path });
@@ -377,11 +413,7 @@ class Consumer {
     if (performance.now() - this.#told >= HEARTBEAT * 1000) {
       this.conversation.tell(this.#progress()).catch(() => {}); // the next receive says why
     }
-    try {
-      this.conversation.check();
-    } catch {
-      this.conversation.end(4010); // the receive that waits fails, and this side comes back
-    }
+    this.conversation.endIfDead();
   }
 
   /** Compare what is here with the sender's sums; return the receipt, and what the person is told. */

@@ -22,6 +22,9 @@ const RECORD_TARGET = 256 * 1024;
 const WAIT = 3600;
 const PATIENCE = 3600;
 
+/** Seconds between two looks at whether the link still carries anything. */
+const HEARTBEAT = 3;
+
 const OFFER_TIMEOUT = 60;
 const ANSWER_TIMEOUT = 3660;
 const RECEIPT_TIMEOUT = 600;
@@ -149,6 +152,7 @@ class Sending {
 
   async run() {
     const hearing = this.#hear();
+    const beat = setInterval(() => this.conversation.endIfDead(), HEARTBEAT * 1000);
     try {
       await this.#say();
       while (!this.#receipt) await this.#news(RECEIPT_TIMEOUT);
@@ -157,6 +161,7 @@ class Sending {
     } catch (error) {
       throw this.#trouble ?? error;
     } finally {
+      clearInterval(beat);
       hearing.catch(() => {});
     }
     const { files, size, rejected, root } = this.#receipt;
@@ -168,7 +173,6 @@ class Sending {
       while (!this.#receipt) {
         for (const message of await this.conversation.hear()) this.#act(message);
         this.conversation.consumed();
-        this.conversation.check();
         this.#wake?.();
       }
     } catch (error) {

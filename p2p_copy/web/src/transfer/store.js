@@ -7,11 +7,12 @@ import { createCRC32 } from 'hash-wasm';
 import { FileDigest, prefixDigest, prepare } from '../protocol/digest.js';
 import { SEGMENT } from '../protocol/limits.js';
 import { Kind } from '../protocol/messages.js';
-import { centralDirectory, localHeader } from './zip.js';
+import { centralDirectory, localHeader, SIGNATURE } from './zip.js';
 
 const DATABASE = 'p2p-copy';
 const FOLDER = 'p2p-copy';
 const READ = 1024 * 1024; // bytes read at once
+const PAUSE = 128 * READ; // bytes read again until something else has a turn: the sender must see that this side lives
 const HASHED = [0, 1, 2]; // files at once: one under way, one that may go on, one that is read again
 
 const done = (request) =>
@@ -66,16 +67,17 @@ export class Store {
     await committed(transaction);
   }
 
-  async saveEntries(id, entries) {
-    const transaction = this.database.transaction('entries', 'readwrite');
+  /** `durability`: 'strict' if a loss of power must not undo this, nor what was saved before. */
+  async saveEntries(id, entries, durability) {
+    const transaction = this.database.transaction('entries', 'readwrite', { durability });
     for (const { path, kind, size, mtime, mode, number, at, crc, whole, segments } of entries) {
       transaction.objectStore('entries').put({ id, path, kind, size, mtime, mode, number, at, crc, whole, segments });
     }
     await committed(transaction);
   }
 
-  async forgetEntries(id, numbers) {
-    const transaction = this.database.transaction('entries', 'readwrite');
+  async forgetEntries(id, numbers, durability) {
+    const transaction = this.database.transaction('entries', 'readwrite', { durability });
     for (const number of numbers) transaction.objectStore('entries').delete([id, number]);
     await committed(transaction);
   }
@@ -109,7 +111,7 @@ export class Store {
     if (whole.length === 1 && whole[0].kind === Kind.FILE) {
       return { name: whole[0].path.split('/').at(-1), blob: contents(whole[0]), entries: whole, contents };
     }
-    const end = Math.max(0, ...whole.map(contentsEnd));
+    const end = farthest(whole, contentsEnd);
     const tops = new Set(whole.map((entry) => entry.path.split('/', 1)[0]));
     const name = tops.size === 1 ? `${[...tops][0]}.zip` : 'p2p-copy.zip';
     const blob = new Blob([file.slice(0, end), ...centralDirectory(whole, end)], { type: 'application/zip' });
@@ -118,6 +120,9 @@ export class Store {
 }
 
 const contentsEnd = (entry) => entry.at + localHeader(entry).length + entry.size;
+
+/** The greatest of the entries' numbers, at least 0. There may be more entries than a call takes arguments. */
+export const farthest = (entries, number) => entries.reduce((most, entry) => Math.max(most, number(entry)), 0);
 
 /** The contents of one file on their way into a transfer's file. */
 class Part {
@@ -153,6 +158,8 @@ class Part {
 export class Arena {
   #handle;
   #closed = false;
+  #read = 0; // bytes read again since something else had a turn
+  #erased = []; // where headers stand that do not count any more
   #kept = null; // a file of which the beginning is here, until the sender has decided whether to go on behind it
 
   constructor(store, id, handle, checksums, entries) {
@@ -160,12 +167,12 @@ export class Arena {
     this.id = id;
     this.#handle = handle;
     this.checksums = checksums;
-    this.end = Math.max(0, ...entries.map(contentsEnd));
-    this.number = Math.max(-1, ...entries.map((entry) => entry.number)) + 1;
+    this.end = farthest(entries, contentsEnd);
+    this.number = farthest(entries, (entry) => entry.number + 1);
     this.byPath = new Map(entries.map((entry) => [entry.path, entry]));
     this.part = null; // the file under way
     this.changed = new Set(); // entries to save
-    this.dropped = []; // numbers to forget
+    this.dropped = []; // entries to forget
   }
 
   static async open(store, id) {
@@ -190,9 +197,10 @@ export class Arena {
     return entry;
   }
 
-  /** Enter a directory. */
+  /** Enter a directory. A file that was here under its name before is dropped. */
   directory(path, announced) {
-    if (this.byPath.has(path)) return;
+    if (this.byPath.get(path)?.kind === Kind.DIRECTORY) return;
+    this.drop(path);
     const entry = this.#enter(path, { ...announced, size: 0 });
     this.write(localHeader(entry), entry.at);
     entry.whole = true;
@@ -209,19 +217,19 @@ export class Arena {
    * What is here of a file of this size: `{size, digest}`, or null. What an earlier page or connection has written is
    * read again: the sender is told of what is certainly here.
    */
-  held(path, size) {
+  async held(path, size) {
     const entry = this.byPath.get(path);
     if (!entry || entry.kind !== Kind.FILE || entry.size !== size) return null;
     if (entry.whole) {
       if (!entry.digest) {
-        const read = this.#reread(entry, size);
+        const read = await this.#reread(entry, size);
         entry.digest = read.digest.digest();
         read.end();
       }
       return { size, digest: entry.digest };
     }
     if (!entry.segments || this.#kept) return null;
-    this.#kept = this.#reread(entry, entry.segments * SEGMENT);
+    this.#kept = await this.#reread(entry, entry.segments * SEGMENT);
     return { size: this.#kept.received, digest: prefixDigest(this.#kept.digest.leaves) };
   }
 
@@ -232,7 +240,7 @@ export class Arena {
     return this.part;
   }
 
-  #reread(entry, size) {
+  async #reread(entry, size) {
     const part = new Part(this, entry);
     const buffer = new Uint8Array(Math.min(READ, size));
     while (part.received < size) {
@@ -242,6 +250,11 @@ export class Arena {
       part.digest.update(wanted.subarray(0, count));
       part.crc.update(wanted.subarray(0, count));
       part.received += count;
+      this.#read += count;
+      if (this.#read >= PAUSE) {
+        this.#read = 0;
+        await new Promise((resolve) => setTimeout(resolve));
+      }
     }
     part.received = size;
     return part;
@@ -276,7 +289,7 @@ export class Arena {
     this.part = null;
   }
 
-  /** Drop what is here of a file. */
+  /** Drop what is here of an entry. */
   drop(path) {
     const entry = this.byPath.get(path);
     if (!entry) return;
@@ -290,10 +303,12 @@ export class Arena {
     }
     this.byPath.delete(path);
     this.changed.delete(entry);
-    this.dropped.push(entry.number);
+    this.dropped.push(entry);
     if (contentsEnd(entry) === this.end) {
       this.end = entry.at;
       this.#handle.truncate(entry.at);
+    } else if (entry.whole) {
+      this.#erased.push(entry.at);
     }
   }
 
@@ -302,14 +317,26 @@ export class Arena {
     for (const path of [...this.byPath.keys()]) if (!paths.has(path)) this.drop(path);
   }
 
-  /** Save what has changed since the last call. */
-  async save() {
+  /**
+   * Save what has changed since the last call.
+   *
+   * The headers of what was dropped inside of the file are erased only then: an entry that is known has its header.
+   * Programs that read a zip file from its beginning would find them.
+   */
+  async save(durability = 'default') {
     const changed = [...this.changed];
     const dropped = this.dropped;
     this.changed.clear();
     this.dropped = [];
-    if (dropped.length) await this.store.forgetEntries(this.id, dropped);
-    if (changed.length) await this.store.saveEntries(this.id, changed);
+    if (dropped.length) await this.store.forgetEntries(this.id, dropped.map(({ number }) => number), durability);
+    if (changed.length) await this.store.saveEntries(this.id, changed, durability);
+    for (const at of this.#erased.splice(0)) this.write(new Uint8Array(SIGNATURE), at);
+  }
+
+  /** Save everything for good: the contents before the list that says that they are whole. */
+  async saveAll() {
+    this.#handle.flush();
+    await this.save('strict');
   }
 
   /** Let the browser have the file again. Closing twice is once. */

@@ -6,6 +6,9 @@
 import { concat, utf8 } from '../protocol/bytes.js';
 import { Kind } from '../protocol/messages.js';
 
+/** Bytes by which readers recognize a local header. */
+export const SIGNATURE = 4;
+
 const MOST = 0xffffffff;
 const UTF8_NAMES = 0x800;
 const MADE_BY_UNIX = 3 << 8;
