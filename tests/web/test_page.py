@@ -118,6 +118,27 @@ def test_it_is_saved_into_a_folder_and_replaces_nothing(world: World, tmp_path: 
     assert sending.wait()[0] == 0
 
 
+def test_a_folder_that_cannot_be_written_may_be_chosen_again(world: World, tmp_path: Path) -> None:
+    (tmp_path / "one.bin").write_bytes(b"one")
+    sending = sender(world.relay, tmp_path / "one.bin")
+    world.page.evaluate(
+        """async () => {
+            const root = await navigator.storage.getDirectory();
+            const gone = await root.getDirectoryHandle('gone', { create: true });
+            await root.removeEntry('gone');
+            window.showDirectoryPicker = async () => gone;
+        }"""
+    )
+    receive(world.page)
+    status(world.page, "Received")
+    world.page.click("#save")
+    world.page.get_by_text("This page met an unexpected error").wait_for()
+    assert world.page.is_enabled("#save")
+    assert world.page.inner_text("#status") == "Received"
+    assert sending.wait()[0] == 0
+    world.errors.clear()  # it is told there, too
+
+
 def test_a_symlink_is_refused_and_both_sides_say_so(world: World, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -156,6 +177,17 @@ def test_a_link_leaves_no_code_in_the_address(world: World, tmp_path: Path) -> N
     status(page, "Received")
     assert page.url == world.site.url
     assert not any("passphrase" in path for path in world.site.asked)
+    assert sending.wait()[0] == 0
+
+
+def test_a_link_that_comes_later_leaves_no_code_in_the_address(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    sending = sender(world.relay, tmp_path / "file")
+    world.page.locator("#start").wait_for()
+    world.page.evaluate("() => (location.hash = 'lab7-a%20long%20passphrase')")
+    world.page.click("#accept")
+    assert world.page.url == world.site.url
+    status(world.page, "Received")
     assert sending.wait()[0] == 0
 
 
@@ -304,6 +336,17 @@ def test_a_sender_comes_back_after_its_link_was_lost(world: World, tmp_path: Pat
     ended, _, errors = receiving.wait()
     assert ended == 0, errors
     assert same(tmp_path / "out" / "tree", tree)
+
+
+def test_a_receiver_hears_that_the_sending_tab_was_closed(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    world.page.set_input_files("#files", str(tmp_path / "file"))
+    world.page.click("#send")
+    code = world.page.locator("#code-shown:not(:empty)").inner_text()
+    other = world.open(world.visitor())
+    ask(other, code)
+    world.page.close()
+    assert "its page was closed" in status(other, "It did not work")
 
 
 def test_two_browsers_with_each_other(world: World, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import WORDS from 'p2p-copy-words';
 import { Codes } from './protocol/code.js';
-import { CodeTypo, TransferError } from './protocol/errors.js';
+import { CodeTypo, Left, TransferError } from './protocol/errors.js';
 import { verificationNumbers } from './protocol/keys.js';
 import { Receiver } from './transfer/receive.js';
 import { Sender } from './transfer/send.js';
@@ -12,7 +12,7 @@ const PROGRAM = 'p2p-copy web page';
 
 const codes = new Codes(WORDS);
 let store = null;
-let running = null; // the transfer of this tab
+let running = null; // the transfer of this tab: what ends it, when it is over, and its id if it has one
 let answer = null; // resolves the question that is open
 
 /** The person has ended the transfer. */
@@ -20,10 +20,9 @@ class Stopped extends TransferError {
   static kind = 'Stopped';
 }
 
-const tell = (event) => postMessage(event);
 const words = (key) => verificationNumbers(key, WORDS.length).map((number) => WORDS[number]);
 
-function failed(error) {
+function failed(error, tell) {
   const known = error instanceof TransferError;
   if (!known) console.error(error);
   const why = known ? error.message : `This page met an unexpected error: ${error?.message ?? error}`;
@@ -38,6 +37,9 @@ class Busy extends TransferError {
   static kind = 'Busy';
 }
 
+const ELSEWHERE = 'Another tab of this browser has this transfer.';
+const lockOf = (id) => `p2p-copy ${id}`;
+
 /** Let no other tab have a transfer until `over`. */
 function hold(id, over) {
   return new Promise((resolve, reject) => {
@@ -46,64 +48,75 @@ function hold(id, over) {
       return over;
     };
     const signal = AbortSignal.timeout(LOCK_TIMEOUT);
-    navigator.locks
-      .request(`p2p-copy ${id}`, { signal }, keep)
-      .catch(() => reject(new Busy('Another tab of this browser has this transfer.')));
+    navigator.locks.request(lockOf(id), { signal }, keep).catch(() => reject(new Busy(ELSEWHERE)));
   });
 }
 
-/** Run one transfer. `make` is given what ends it, and a function by which this tab gets hold of it. */
-async function run(make) {
-  const stop = new AbortController();
+/**
+ * Run one transfer, once an earlier one that waits for its sender's goodbye has ended.
+ *
+ * `make` is given what ends it, and a function by which this tab gets hold of it.
+ */
+async function run(tell, make) {
+  const mine = { stop: new AbortController(), id: null };
   let release;
-  const over = new Promise((resolve) => (release = resolve));
-  running = { stop };
+  mine.over = new Promise((resolve) => (release = resolve));
+  const earlier = running;
+  running = mine;
+  const claim = async (id) => {
+    await hold(id, mine.over);
+    mine.id = id;
+  };
   try {
-    tell({ step: 'done', ...(await make(stop.signal, (id) => hold(id, over))) });
+    earlier?.stop.abort(new Left({ transient: true }));
+    await earlier?.over;
+    tell({ step: 'done', ...(await make(mine.stop.signal, claim)) });
   } catch (error) {
-    if (!(error instanceof Stopped)) failed(error);
+    if (!(error instanceof Stopped)) failed(error, tell);
     else tell({ step: 'stopped' });
   } finally {
-    running = null;
+    if (running === mine) running = null;
     release();
   }
 }
 
-const ask = (question) =>
-  new Promise((resolve) => {
-    answer = resolve;
-    tell({ step: 'question', ...question });
-  });
+function shared({ relay, token }, signal, tell) {
+  const ask = (question) =>
+    new Promise((resolve) => {
+      answer = resolve;
+      tell({ step: 'question', ...question });
+    });
+  return { store, relay, token, signal, tell, ask, words, program: PROGRAM };
+}
 
-const shared = (relay, token, signal) => ({ store, relay, token, signal, tell, ask, words, program: PROGRAM });
-
+/** Each is given the fields of a command, and a function by which it tells the page what happens. */
 const COMMANDS = {
   /** What this browser has of earlier transfers. */
-  async list() {
+  async list(_, tell) {
     const transfers = await store.transfers();
     await store.removeOrphans(transfers.map(({ id }) => id));
     tell({ step: 'kept', transfers: transfers.map(({ id, state, outcome, began }) => ({ id, state, outcome, began })) });
   },
 
-  async receive({ relay, token, code }) {
-    const parsed = await codes.parse(code);
-    await run((signal, claim) => new Receiver({ ...shared(relay, token, signal), code: parsed, hold: claim }).run());
+  async receive(given, tell) {
+    const code = await codes.parse(given.code);
+    await run(tell, (signal, hold) => new Receiver({ ...shared(given, signal, tell), code, hold }).run());
   },
 
-  async resume({ id, token }) {
-    await run(async (signal, claim) => {
+  async resume({ id, token }, tell) {
+    await run(tell, async (signal, claim) => {
       await claim(id);
       const kept = await store.transfer(id);
-      if (kept?.state !== 'active') throw new Busy('Another tab of this browser had this transfer.');
-      return new Receiver({ ...shared(kept.relay, token, signal), code: null, kept }).run();
+      if (!kept || kept.state === 'done') throw new Busy('Another tab of this browser had this transfer.');
+      return new Receiver({ ...shared({ relay: kept.relay, token }, signal, tell), code: null, kept }).run();
     });
   },
 
-  async send({ relay, token, code, files }) {
-    const text = code || (await codes.generate());
-    const parsed = await codes.parse(text);
+  async send(given, tell) {
+    const text = await codes.generate();
+    const code = await codes.parse(text);
     tell({ step: 'code', code: text });
-    await run((signal) => new Sender({ ...shared(relay, token, signal), code: parsed, files }).run());
+    await run(tell, (signal) => new Sender({ ...shared(given, signal, tell), code, files: given.files }).run());
   },
 
   answer({ yes }) {
@@ -116,12 +129,12 @@ const COMMANDS = {
     running?.stop.abort(new Stopped('The transfer was stopped.'));
   },
 
-  /** The page goes away: the other side should know at once, and may wait for this side to come back. */
-  leave() {
-    running?.stop.abort(new Left());
+  /** The page goes away, and the other side should know at once. Files to send cannot be opened again. */
+  leave({ sends }) {
+    running?.stop.abort(new Left({ transient: !sends }));
   },
 
-  async check({ code }) {
+  async check({ code }, tell) {
     let suggestion = null;
     let why = '';
     try {
@@ -133,36 +146,35 @@ const COMMANDS = {
     tell({ step: 'checked', code, why, suggestion });
   },
 
-  complete({ typed }) {
+  complete({ typed }, tell) {
     tell({ step: 'completions', typed, words: codes.completions(typed).slice(0, 8) });
   },
 
-  async result({ id }) {
+  async result({ id }, tell) {
     const { name, blob } = await store.result(id);
     tell({ step: 'result', id, name, blob });
   },
 
-  async save({ id, directory }) {
-    await saveInto(id, directory);
+  async save({ id, directory }, tell) {
+    await saveInto(id, directory, tell);
   },
 
-  async remove({ id }) {
-    await store.remove(id);
+  /** Remove what is here of a transfer, unless another tab is at it. */
+  async remove({ id }, tell) {
+    if (running?.id === id) {
+      running.stop.abort(new Stopped('It was removed.')); // only the sender's goodbye is missing
+      await running.over;
+    }
+    await navigator.locks.request(lockOf(id), { ifAvailable: true }, async (lock) => {
+      if (!lock) throw new Busy(ELSEWHERE);
+      await store.remove(id);
+    });
     tell({ step: 'removed', id });
   },
 };
 
-/** The page is closed or loaded again; the transfer goes on later. */
-class Left extends TransferError {
-  static kind = 'Left';
-
-  constructor() {
-    super('The page was closed.', { transient: true });
-  }
-}
-
 /** Write what was received into a directory that the person has chosen. Nothing there is replaced. */
-async function saveInto(id, directory) {
+async function saveInto(id, directory, tell) {
   const { entries, contents } = await store.result(id);
   const tops = new Map();
   let count = 0;
@@ -197,10 +209,11 @@ async function freeName(directory, name) {
 }
 
 onmessage = async ({ data }) => {
+  const tell = (event) => postMessage({ ...event, view: data.view }); // the page may show something else by then
   try {
     store ??= await Store.open();
-    await COMMANDS[data.do](data);
+    await COMMANDS[data.do](data, tell);
   } catch (error) {
-    failed(error);
+    failed(error, tell);
   }
 };

@@ -21,6 +21,7 @@ const base = new URL('.', location.href);
 const relay = base.href.replace(/^http/, 'ws').replace(/\/$/, '');
 const address = base.href.replace(/\/$/, '');
 
+let view = 0; // a number for each time that the page begins to show something else; the worker answers with it
 let role = null; // of the transfer under way
 let chosen = [];
 let total = null;
@@ -28,11 +29,12 @@ let here = { files: 0, size: 0, spared: 0, path: '' };
 let rate = new Rate();
 let moved = 0; // when something moved last
 let flow = null;
-let resultId = null; // the transfer whose result is shown
+let resultId = null; // the transfer whose result is shown; at most the sender's goodbye is missing
 let url = null; // of the result, while it can be downloaded
 let drawn = 0;
 
-const command = (what, fields = {}) => worker.postMessage({ do: what, relay, token: by('token').value || null, ...fields });
+const command = (what, fields = {}) =>
+  worker.postMessage({ do: what, view, relay, token: by('token').value || null, ...fields });
 
 // What the person does
 
@@ -159,7 +161,10 @@ by('save').addEventListener('click', async () => {
 
 by('remove').addEventListener('click', () => command('remove', { id: resultId }));
 
-addEventListener('pagehide', () => worker.postMessage({ do: 'leave' }));
+addEventListener('pagehide', ({ persisted }) => {
+  const sends = role === 'sender';
+  if (!(sends && persisted)) command('leave', { sends }); // a page that is put aside may come back with its files
+});
 addEventListener('beforeunload', (event) => {
   if (role === 'sender') event.preventDefault();
 });
@@ -173,7 +178,10 @@ function status(text, detail = '') {
 }
 
 function home() {
+  view++;
   role = null;
+  resultId = null;
+  put('kept-help', '');
   document.title = 'p2p-copy';
   show('transfer', false);
   show('start');
@@ -183,7 +191,9 @@ function home() {
 const PARTS = ['invitation', 'question', 'moving', 'words', 'stall', 'problems', 'result', 'again'];
 
 function begin(side, text) {
+  view++;
   role = side;
+  resultId = null;
   total = null;
   here = { files: 0, size: 0, spared: 0, path: '' };
   rate = new Rate();
@@ -259,7 +269,8 @@ const EVENTS = {
     const list = transfers.map((transfer) => keptItem(transfer));
     by('kept-list').replaceChildren(...list);
     show('kept', list.length > 0);
-    const unfinished = transfers.find(({ state }) => state === 'active');
+    const open = transfers.filter(({ state }) => state !== 'done');
+    const unfinished = open.find(({ state }) => state === 'active') ?? open[0];
     if (unfinished && role === null) resume(unfinished.id, false);
   },
 
@@ -377,9 +388,7 @@ const EVENTS = {
     status('All was sent', 'The receiver compares it and confirms.');
   },
 
-  received({ id, files, size: bytes, failures: missing }) {
-    received(id, files, bytes, missing);
-  },
+  received,
 
   lost({ why }) {
     rate = new Rate();
@@ -387,12 +396,7 @@ const EVENTS = {
   },
 
   done({ id, files, size: bytes, failures: missing, seconds }) {
-    if (role === 'receiver') {
-      if (id !== resultId) received(id, files, bytes, missing);
-      role = null;
-      show('stop', false);
-      return;
-    }
+    if (id) return; // `received` came before
     const took = `${count(files, 'file')}, ${size(bytes)} in ${duration(seconds)}.`;
     finish(missing ? 'Sent, but not all' : 'Sent', `${took} The receiver has compared and confirmed them.${failures(missing)}`);
   },
@@ -416,10 +420,7 @@ const EVENTS = {
     put('detail', `Saved as ${names.join(', ')}.`);
   },
 
-  removed({ id }) {
-    if (id === resultId) resultId = null;
-    home();
-  },
+  removed: home,
 
   stopped() {
     finish('Stopped', 'Nothing of it is kept here.');
@@ -434,8 +435,10 @@ const EVENTS = {
     }
     if (kind === 'Busy') {
       home(); // it goes on over there
+      put('kept-help', why);
       return;
     }
+    by('save').disabled = false; // it may have been that
     if (role === null) put('detail', why);
     else finish(kind === 'Declined' ? 'Declined' : 'It did not work', why);
   },
@@ -450,20 +453,24 @@ function hint(why, suggestion) {
 
 const moving = () => !by('moving').hidden;
 
-function received(id, files, bytes, missing) {
+function received({ id, files, size: bytes, failures: missing, problems }) {
   resultId = id;
+  role = null;
+  tried.add(id); // it is shown
   for (const part of ['question', 'moving', 'stall']) show(part, false);
   show('again');
   show('stop', false);
   const about = `${count(files, 'file')}, ${size(bytes)}, compared with what the sender has.${failures(missing)}`;
   status(missing ? 'Received, but not all' : 'Received', about);
   by('status').focus();
+  by('problem-list').replaceChildren(...problems.map(({ path, why }) => item(`${path} ${why}.`)));
+  show('problems', problems.length > 0);
   if (files || !missing) command('result', { id });
 }
 
-function keptItem({ id, state, outcome, began }) {
+function keptItem({ id, outcome, began }) {
   const element = item(
-    state === 'done'
+    outcome
       ? `Received ${new Date(began).toLocaleString()}: ${count(outcome.files, 'file')}, ${size(outcome.size)} `
       : `Not complete, begun ${new Date(began).toLocaleString()} `,
   );
@@ -472,12 +479,10 @@ function keptItem({ id, state, outcome, began }) {
     made.addEventListener('click', action);
     element.append(made, ' ');
   };
-  if (state === 'done') {
+  if (outcome) {
     button('Open', () => {
-      begin('receiver', 'Received');
-      role = null;
-      received(id, outcome.files, outcome.size, outcome.failures);
-      for (const { path, why } of outcome.problems) EVENTS.problem({ path, why });
+      begin(null, 'Received');
+      received({ id, ...outcome });
     });
   } else {
     button('Go on', () => resume(id));
@@ -495,7 +500,12 @@ function resume(id, asked = true) {
   command('resume', { id });
 }
 
-worker.onmessage = ({ data }) => EVENTS[data.step]?.(data);
+/** What still counts when a result is shown: the rest is about the sender's goodbye. */
+const AFTER_RESULT = new Set(['received', 'done', 'result', 'saving', 'saved', 'removed', 'failed']);
+
+worker.onmessage = ({ data }) => {
+  if (data.view === view && (resultId === null || AFTER_RESULT.has(data.step))) EVENTS[data.step]?.(data);
+};
 worker.onerror = (event) => finish('It did not work', `This page met an unexpected error: ${event.message}`);
 
 /** Whether the browser has what the worker needs: storage that lasts, and the curve of the key exchange. */
@@ -510,9 +520,10 @@ async function able() {
   }
 }
 
-/** The code that a link brought along. */
-function fragment() {
+/** The code that a link brought along, which leaves the address; or an empty string. */
+function takeCode() {
   const text = location.hash.slice(1);
+  if (text) history.replaceState(null, '', location.pathname + location.search);
   try {
     return decodeURIComponent(text);
   } catch {
@@ -521,8 +532,13 @@ function fragment() {
 }
 
 async function main() {
-  const code = fragment();
-  if (code) history.replaceState(null, '', location.pathname + location.search);
+  let ready = false;
+  let code = takeCode();
+  addEventListener('hashchange', () => {
+    const found = takeCode();
+    if (!ready) code = found || code;
+    else if (found && role === null) receive(found);
+  });
   if (!(await able())) {
     begin(null, 'This browser cannot do it');
     finish(
@@ -532,6 +548,7 @@ async function main() {
     show('again', false);
     return;
   }
+  ready = true;
   home();
   if (code) receive(code);
 }
