@@ -25,7 +25,7 @@ from p2p_copy.protocol.rendezvous import room_hint
 from tests.contrib.programs import free_port
 from tests.relay.clients import exchange, room
 from tests.relay.workers.relays import WorkersRelay
-from tests.support.acme_authorities import Served, pebble
+from tests.support.acme_authorities import Gate, Served, Watch, between, pebble
 from tests.support.ordered import ADDRESS, Ordered
 from tests.support.processes import QUICK, Running, environment, receiver, sender
 
@@ -295,14 +295,21 @@ def test_with_a_socket_from_systemd_and_no_privilege_at_all(tmp_path: Path) -> N
 def test_a_relay_that_is_stopped_while_it_orders_ends_at_once_and_the_next_one_goes_on(
     tmp_path: Path, start: Callable[..., WorkersRelay]
 ) -> None:
-    with pebble(tmp_path / "pebble", PEBBLE_VA_NOSLEEP="0", PEBBLE_VA_SLEEPTIME="2") as served:
+    gate = Gate()
+    watch = Watch(chalZ=gate)
+    with (
+        pebble(tmp_path / "pebble") as real,
+        between(real, tmp_path / "pebble", watch) as served,
+    ):
         ordered = Ordered(served, tmp_path)
         ordered.trust()
         relay = start(ordered)
         relay.wait_for(ORDERED)
-        time.sleep(0.3)  # into the order
+        assert gate.reached.wait(QUICK)
         relay.signal(signal.SIGTERM)
         assert relay.process.wait(QUICK) == 0
+        gate.open.set()
+        watch.instead.clear()
         assert not [*(ordered.folder / "challenge").glob("*")]
         assert "no certificate: " not in relay.log
         again = start(ordered)
@@ -329,14 +336,20 @@ async def test_a_relay_that_drains_orders_nothing(tmp_path: Path, start: Callabl
 def test_two_relays_with_one_directory_get_one_certificate(
     tmp_path: Path, start: Callable[..., WorkersRelay]
 ) -> None:
-    with pebble(tmp_path / "pebble", PEBBLE_VA_NOSLEEP="0", PEBBLE_VA_SLEEPTIME="5") as served:
+    gate = Gate()
+    with (
+        pebble(tmp_path / "pebble") as real,
+        between(real, tmp_path / "pebble", Watch(chalZ=gate)) as served,
+    ):
         ordered = Ordered(served, tmp_path)
         ordered.trust()
-        port = free_port()
-        there = Ordered(Served(served.directory, served.ca_file, port), tmp_path)
-        one, other = start(ordered), start(there)
-        one.wait_for(OBTAINED)
+        there = Ordered(Served(served.directory, served.ca_file, free_port()), tmp_path)
+        one = start(ordered)
+        assert gate.reached.wait(QUICK)  # it holds the lock
+        other = start(there)
         other.wait_for("another relay orders for")
+        gate.open.set()
+        one.wait_for(OBTAINED)
         other.wait_for(OBTAINED)
         assert there.shown() == ordered.shown()
         assert not re.search(ORDERED, other.log)
