@@ -248,25 +248,36 @@ class Authority:
             self._network.retry_after = None
             return job()
         except messages.Error as error:
-            code = str(error.typ).rpartition(":")[2]
             raise AuthorityFailed(
-                f"{self._host} says: {problem_words(error)}", code, self.retry_after
+                f"{self._host} says: {problem_words(error)}", _code(error), self.retry_after
             ) from None
         except requests.RequestException as error:
             raise AuthorityFailed(f"{self._host} cannot be reached: {_cause(error)}.") from None
         except OSError as error:  # a file that names who is trusted is missing
             raise AuthorityFailed(f"{self._host} cannot be reached: {os_words(error)}.") from None
+        except errors.ConflictError as error:
+            raise self._conflict(error) from None
         except errors.ClientError as error:
             answer = error.args[0] if error.args else ""
-            kind = _CONFLICT if isinstance(error, errors.ConflictError) else None
             if isinstance(answer, requests.Response):
                 answer = f"{answer.status_code} {answer.reason}"
             sentence = f"{self._host} answered without a reason: {words(str(answer))}"
-            raise AuthorityFailed(sentence, kind, self.retry_after) from None
+            raise AuthorityFailed(sentence, None, self.retry_after) from None
         except Exception as error:
             raise AuthorityFailed(
                 f"{self._host} gave an answer that is not understood: {type(error).__name__}: {words(str(error))}"
             ) from None
+
+    def _conflict(self, error: errors.ConflictError) -> AuthorityFailed:
+        """Return a refusal with status 409 in the authority's own words, which `acme` does not look at."""
+        try:
+            answer = self._network.last.json()
+            problem = messages.Error.from_json(answer)
+            said = f"says: {problem_words(problem)}"
+            code = _code(problem) if "type" in answer else _CONFLICT
+        except Exception:  # it has none
+            said, code = f"answered without a reason: 409 {words(str(error))}", _CONFLICT
+        return AuthorityFailed(f"{self._host} {said}", code, self.retry_after)
 
 
 class _Empty(JSONDeSerializable):
@@ -290,12 +301,13 @@ class _Network(client.ClientNetwork):
         timeout = int(limits.SOCKET_TIMEOUT)
         super().__init__(key, alg=ES256, user_agent=PROGRAM, timeout=timeout)
         self.retry_after: float | None = None
+        self.last = requests.Response()
         self.session.adapters.clear()  # no http://
         self.session.mount("https://", _BoundedAdapter(ca_file))
         self.session.hooks["response"].append(self._note)
 
     def _note(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        self.retry_after = seconds(response.headers)
+        self.last, self.retry_after = response, seconds(response.headers)
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a signed request, again if its nonce is refused."""

@@ -52,6 +52,7 @@ class Status:
         failures: tries that failed since the last one that did not.
         last_error: why the last of them failed, in the authority's own words where it said something; None if the last
             try did not fail.
+        is_wanted: whether the certificate in use is for the names, authority and kind that are wanted now.
 
     """
 
@@ -62,14 +63,18 @@ class Status:
     next_try: float | None = None
     failures: int = 0
     last_error: str | None = None
+    is_wanted: bool = True
 
     def needs_attention(self, now: float) -> bool:
         """Return whether an operator should look: a try brought no certificate, or the end of the one in use is near.
 
+        What is in use for other names than the wanted ones is no certificate in this respect.
         What is near depends on its life, so this is right for certificates of days as well as of months.
         """
         if self.valid_from is None or self.expires is None:
             return self.failures > 0
+        if self.failures > 0 and not self.is_wanted:
+            return True
         return self.expires - now < (self.expires - self.valid_from) * NEAR_END
 
 

@@ -6,6 +6,10 @@ Rules:
 3. The end of a certificate is a time of day. Pauses go by the clock of the event loop, which nobody sets.
 4. While the relay drains there is no order.
 5. Who orders has the folder locked. Who finds it locked waits, and uses what comes of it.
+6. Certificates for something else, which another relay may have in the folder, are used only at the start, and only
+   until there is a wanted one.
+7. A try is on disk as a failed one before it begins, so a process that dies in each of its tries makes longer and
+   longer pauses as well.
 """
 
 from __future__ import annotations
@@ -13,14 +17,16 @@ from __future__ import annotations
 import math
 import random
 import time
+import traceback
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from p2p_copy.acme import limits, schedule
-from p2p_copy.acme.failures import AuthorityFailed, NotTaken, TryFailure, os_words
+from p2p_copy.acme.failures import AuthorityFailed, NotTaken, TryFailure, os_words, words
 from p2p_copy.acme.interface import (
     CertificateFound,
     CertificateObtained,
@@ -32,12 +38,15 @@ from p2p_copy.acme.store import Store, Tries, Wanted, in_thread
 from p2p_copy.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from p2p_copy.acme.interface import Challenges, Event, OnCertificate
     from p2p_copy.acme.schedule import Window
     from p2p_copy.acme.settings import AcmeSettings
     from p2p_copy.acme.store import Certificate
+
+_UNFINISHED: Final = "The relay ended in the middle of this try."
+"""What is on disk as the error of a try that runs."""
 
 
 class CertificateKeeper:
@@ -85,9 +94,10 @@ class CertificateKeeper:
         self._pause_ends = -math.inf  # here and below: times of the event loop
         self._not_before = -math.inf
         self._ask_renewal = -math.inf
-        self._refused: Certificate | None = None  # the newest one, which the relay does not take
+        self._refused: Certificate | None = None  # the newest wanted one, which the relay does not take
         self._next: float | None = None
         self._trying: trio.CancelScope | None = None
+        self._again = False  # asked for while a try ran
         self._drains = False
         self._wake = trio.Event()
 
@@ -103,6 +113,7 @@ class CertificateKeeper:
             next_try=self._next,
             failures=self._tries.failures,
             last_error=self._tries.error,
+            is_wanted=self._is_wanted(current),
         )
 
     def try_now(self) -> None:
@@ -111,6 +122,7 @@ class CertificateKeeper:
         A certificate that need not be renewed is not, and what the authority asked to wait for is waited for.
         """
         self._pause_ends = self._ask_renewal = -math.inf
+        self._again = self._trying is not None  # its failure is no word about what has been mended since
         self._wake.set()
 
     def pause(self) -> None:
@@ -160,31 +172,61 @@ class CertificateKeeper:
         """Take into use what is in the folder, and remember how the last tries went."""
         with suppress(OSError):  # the first try says what is wrong with the folder
             self._tries = await in_thread(self._store.tries)
-            for certificate in await in_thread(self._store.certificates):
-                if await self._use(certificate):
-                    self._report(CertificateFound(certificate.validity.ends))
-                    break
+            found = await in_thread(self._store.certificates)
+            wanted = [each for each in found if self._is_wanted(each)]
+            # Another one is better than none: the names may have been changed, and clients know the old ones.
+            others = [each for each in found if not self._is_wanted(each)]
+            taken = await self._offer(wanted) or await self._offer(others)
+            if taken is not None:
+                self._report(CertificateFound(taken.validity.ends))
+            if self._tries.error == _UNFINISHED:
+                # The disk may have been too full to say how it ended, and another process may be in it.
+                begun = self._tries.last or 0.0
+                if any(each.obtained >= begun for each in wanted) or await self._is_locked():
+                    self._succeeded()
         now, wall = trio.current_time(), self._wall()
-        if self._tries.failures:
-            self._pause_ends = now + min(self._tries.after - wall, limits.RESTART_PAUSE)
-            self._not_before = now + min(self._tries.not_before - wall, limits.MOST_RETRY_AFTER)
+        self._pause_ends = now + min(self._tries.after - wall, limits.RESTART_PAUSE)
+        self._not_before = now + min(self._tries.not_before - wall, limits.MOST_RETRY_AFTER)
+
+    async def _is_locked(self) -> bool:
+        lock = self._store.lock()
+        try:
+            return not await in_thread(lock.take)
+        finally:
+            lock.give_up()
 
     async def _look(self) -> bool:
-        """Use a certificate that another process has put into the folder; return whether there was one."""
+        """Use a certificate that another process has put into the folder; return whether there was one.
+
+        One that the relay refused is offered again: the clock may have been wrong then, or the disk too slow.
+        """
         try:
-            newest = next(iter(await in_thread(self._store.certificates)), None)
+            found = await in_thread(self._store.certificates)
         except OSError:
             return False
-        known = max((each.number for each in (self._current, self._refused) if each), default=0)
-        if newest is None or newest.number <= known or not await self._use(newest):
+        known = self._current.number if self._current and self._is_wanted(self._current) else 0
+        usable = [each for each in found if self._is_wanted(each) and self._wall() < each.validity.ends]
+        taken = await self._offer(each for each in usable if each.number > known)
+        if taken is None:
             return False
         self._succeeded()
-        self._report(CertificateObtained(newest.wanted.names, newest.validity.ends))
+        self._report(CertificateObtained(taken.wanted.names, taken.validity.ends))
         return True
+
+    def _is_wanted(self, certificate: Certificate | None) -> bool:
+        return certificate is not None and certificate.wanted == self._wanted
+
+    async def _offer(self, certificates: Iterable[Certificate]) -> Certificate | None:
+        """Return the first one that the relay takes into use."""
+        for certificate in certificates:
+            if await self._use(certificate):
+                return certificate
+        return None
 
     async def _use(self, certificate: Certificate) -> bool:
         taken = await self._on_certificate(certificate.chain_file, certificate.key_file)
-        if self._refused is None or certificate.number >= self._refused.number:
+        newest = self._refused.number if self._refused else 0
+        if self._is_wanted(certificate) and certificate.number >= newest:
             self._refused = None if taken else certificate
         if taken:
             self._current = certificate
@@ -203,7 +245,7 @@ class CertificateKeeper:
         now, wall = trio.current_time(), self._wall()
         held = max(self._pause_ends, self._not_before) - now
         current = self._current
-        if current is None or current.wanted != self._wanted:
+        if current is None or not self._is_wanted(current):
             return held
         due = schedule.order_time(current.validity, current.obtained, self._window, self._choice, wall)
         return max(held, due - wall)
@@ -215,12 +257,22 @@ class CertificateKeeper:
         if current is None or max(self._ask_renewal, self._not_before) > now:
             return
         named = None
-        if current.wanted == self._wanted and self._wall() < current.validity.ends:
+        if self._is_wanted(current) and self._wall() < current.validity.ends:
             try:
                 self._window, named = await self._process.renewal(current.leaf)
             except AuthorityFailed as failure:
                 named = failure.retry_after
+                await self._hold(named)
+            except Exception:  # noqa: S110 - an answer may have any form, and the life alone is enough to go by
+                pass
         self._ask_renewal = trio.current_time() + schedule.ari_interval(named, current.validity)
+
+    async def _hold(self, named: float | None) -> None:
+        """Ask nothing and order nothing for the seconds that an authority named as it refused, also after a restart."""
+        if named is not None:
+            self._not_before = trio.current_time() + named
+            self._tries = replace(self._tries, not_before=self._wall() + named)
+            await self._remember(self._tries)
 
     def _until_question(self) -> float:
         """Return the seconds until the authority is to be asked when to renew."""
@@ -231,7 +283,7 @@ class CertificateKeeper:
     # A try
 
     async def _try(self) -> None:
-        self._next = None
+        self._next, self._again = None, False
         with trio.CancelScope() as self._trying:
             try:
                 await in_thread(self._store.make)
@@ -241,6 +293,10 @@ class CertificateKeeper:
                 await self._failed(str(failure), failure.retry_after)
             except OSError as error:
                 await self._failed(f"The folder '{self._settings.folder}' cannot be used: {os_words(error)}.")
+            except Exception as error:  # a member that the answer lacks, for one
+                await self._failed(
+                    f"The authority's answer, or an error of the relay, ended the try: {_where(error)}."
+                )
         self._trying = None
 
     async def _order(self) -> None:
@@ -249,26 +305,48 @@ class CertificateKeeper:
             return
         self._tries = replace(self._tries, last=self._wall())
         if self._refused and self._is_young(self._refused):
-            await self._take(self._refused)
-            return
+            raise NotTaken(
+                "The newest certificate could not be taken into use; the log of the relay says why."
+            )
         current = self._current
-        replaces = current if current and current.wanted.directory == self._wanted.directory else None
-        certificate = await self._process.certificate(replaces.leaf if replaces else None)
+        replaced = None
+        if current and current.wanted.directory == self._wanted.directory:
+            # Only what has a name in common is replaced (RFC 9773, section 5); the rest may be another relay's.
+            replaced = current if set(current.wanted.names) & set(self._wanted.names) else None
+        life = current.validity.life if current else None
+        async with self._recorded():
+            certificate = await self._process.certificate(
+                replaced.leaf if replaced else None, schedule.oldest_order(life)
+            )
         await self._take(certificate)
 
+    @asynccontextmanager
+    async def _recorded(self) -> AsyncIterator[None]:
+        """Have this try on disk as a failed one, as long as it runs."""
+        failures = self._tries.failures + 1
+        due = self._wall() + self._pause(failures)
+        await self._remember(replace(self._tries, failures=failures, error=_UNFINISHED, after=due))
+        try:
+            yield
+        except trio.Cancelled:
+            with trio.CancelScope() as scope:
+                scope.shield, scope.deadline = True, trio.current_time() + limits.CLOSE_TIMEOUT
+                await self._remember(self._tries)
+            raise
+
     def _is_young(self, refused: Certificate) -> bool:
-        """Return whether a certificate that the relay refused is to be offered again, in place of a new order.
+        """Return whether a certificate that the relay refused is too young for a new order.
 
         The cause may be the relay's, and a new certificate would be no better.
         """
         again = refused.obtained + min(schedule.least_gap(refused.validity.life), limits.DAY)
-        return refused.wanted == self._wanted and self._wall() < min(again, refused.validity.ends)
+        return self._wall() < min(again, refused.validity.ends)
 
     async def _take(self, certificate: Certificate) -> None:
         if not await self._use(certificate):
             raise NotTaken("The new certificate could not be taken into use; the log of the relay says why.")
         self._succeeded()
-        await self._remember()
+        await self._remember(self._tries)
         self._report(CertificateObtained(self._settings.names, certificate.validity.ends))
         with suppress(OSError):
             await in_thread(self._store.discard_old, certificate)
@@ -277,31 +355,41 @@ class CertificateKeeper:
         now, wall = trio.current_time(), self._wall()
         failures = self._tries.failures + 1
         validity = self._current.validity if self._current else None
-        chance = random.random()  # noqa: S311 - as above
-        self._pause_ends = now + schedule.pause(failures, validity, wall, chance)
+        self._pause_ends = now + (0 if self._again else self._pause(failures))
         if retry_after is not None:
             self._not_before = now + retry_after
         due = wall + max(self._pause_ends, self._not_before) - now
         self._tries = Tries(self._tries.last, failures, why, due, wall + max(self._not_before - now, 0))
-        await self._remember()
+        await self._remember(self._tries)
         self._report(TryFailed(why, due, failures, validity.ends if validity else None))
 
-    async def _remember(self) -> None:
+    def _pause(self, failures: int) -> float:
+        validity = self._current.validity if self._current else None
+        chance = random.random()  # noqa: S311 - as above
+        return schedule.pause(failures, validity, self._wall(), chance)
+
+    async def _remember(self, tries: Tries) -> None:
         """Keep for the next start how the last try went, if the disk lets us."""
         with suppress(OSError), trio.move_on_after(limits.REMEMBER_TIMEOUT):
-            await in_thread(self._store.save_tries, self._tries)
+            await in_thread(self._store.save_tries, tries)
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         """Have the folder for this process alone; wait for another one that has it."""
-        waits = False
-        while (lock := await in_thread(self._store.try_lock)) is None:
-            if not waits:
-                self._report(OtherOrders(self._settings.folder))
-                waits = True
-            await trio.sleep(limits.LOCK_INTERVAL)
+        lock, waits = self._store.lock(), False
         try:
+            while not await in_thread(lock.take):
+                if not waits:
+                    self._report(OtherOrders(self._settings.folder))
+                    waits = True
+                await trio.sleep(limits.LOCK_INTERVAL)
             await in_thread(self._store.sweep)
             yield
         finally:
-            self._store.unlock(lock)
+            lock.give_up()
+
+
+def _where(error: Exception) -> str:
+    """Return what an error that nobody expected says, and where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return words(f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})")

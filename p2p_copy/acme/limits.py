@@ -77,7 +77,10 @@ ISSUE_TIMEOUT: Final = 300.0
 """For the certificate to be issued after all names are proved."""
 
 CLOSE_TIMEOUT: Final = 1.0
-"""For the relay to close a challenge when the keeper is cancelled."""
+"""For the relay to close a challenge when the keeper is cancelled, and for forgetting that a try was begun."""
+
+OLDEST_ORDER: Final = DAY
+"""An order that an authority has not decided by then, or in a tenth of the certificate's life, is begun anew."""
 
 # On disk
 
@@ -93,6 +96,12 @@ LOCK_INTERVAL: Final = 2.0
 LOOK_INTERVAL: Final = 600.0
 """The longest sleep: then the clock and the folder are looked at, since the clock may have been set, and another relay
 may have renewed."""
+
+DISK_TIMEOUT: Final = 8.0
+"""For one step on the disk, as the relay gives other files: without an answer the relay listens all the same."""
+
+DISK_THREADS: Final = 4
+"""Steps on the disk at a time. A disk that hangs must not take the threads that the rest of the relay needs."""
 
 REMEMBER_TIMEOUT: Final = 5.0
 """For writing down how a try went, before it is reported: a disk that hangs must not hide it."""

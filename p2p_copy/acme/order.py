@@ -50,11 +50,12 @@ class OrderProcess:
         self._challenges = challenges
         self._report = report
 
-    async def certificate(self, replaces: x509.Certificate | None) -> Certificate:
+    async def certificate(self, replaces: x509.Certificate | None, oldest: float) -> Certificate:
         """Order a certificate, or go on with an order that was begun. The store is locked by the caller.
 
         Args:
             replaces: the certificate that it renews, from the same authority; None for none.
+            oldest: seconds after which an order that is still not decided is begun anew.
 
         Raises:
             AuthorityFailed: it could not be had.
@@ -66,14 +67,15 @@ class OrderProcess:
         with closing(Authority(self._settings, account.key)) as authority:
             await authority.connect()
             try:
-                return await self._with_account(authority, account, replaces)
+                return await self._with_account(authority, account, replaces, oldest)
             except AuthorityFailed as failure:
                 # An authority may forget accounts, and a staging authority does. Orders go with them.
                 if failure.code != _NO_ACCOUNT or account.url is None:
                     raise
             await in_thread(self._store.save_account, None, None)
             await in_thread(self._store.drop_order)
-            return await self._with_account(authority, await in_thread(self._store.account), replaces)
+            account = await in_thread(self._store.account)
+            return await self._with_account(authority, account, replaces, oldest)
 
     async def renewal(self, leaf: x509.Certificate) -> tuple[Window | None, float | None]:
         """Return when the authority suggests to renew, and after how many seconds to ask again; None for no word.
@@ -88,10 +90,10 @@ class OrderProcess:
             return await authority.renewal(leaf)
 
     async def _with_account(
-        self, authority: Authority, account: Account, replaces: x509.Certificate | None
+        self, authority: Authority, account: Account, replaces: x509.Certificate | None, oldest: float
     ) -> Certificate:
         await self._use_account(authority, account)
-        order, url, body = await self._order(authority, replaces)
+        order, url, body = await self._order(authority, replaces, oldest)
         try:
             return await self._finish(authority, order, url, body)
         except AuthorityFailed as failure:
@@ -114,13 +116,14 @@ class OrderProcess:
             await in_thread(self._store.save_account, account.url, email)
 
     async def _order(
-        self, authority: Authority, replaces: x509.Certificate | None
+        self, authority: Authority, replaces: x509.Certificate | None, oldest: float
     ) -> tuple[Order, str, messages.Order]:
         """Return the order that runs, or a new one, with its address and how far it is."""
         order = await in_thread(self._store.order)
         if order is not None and order.url is not None:
             body = await self._standing(authority, order.url)
-            if body is not None:
+            is_old = self._wall() - order.begun > oldest
+            if body is not None and (not is_old or body.status == messages.STATUS_VALID):
                 self._report(OrderBegun(self._settings.names, self._settings.directory, resumed=True))
                 return order, order.url, body
         order = await in_thread(self._store.new_order)

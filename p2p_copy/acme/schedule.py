@@ -62,6 +62,11 @@ def least_gap(life: float) -> float:
     return max(min(max(limits.LEAST_GAP, life / 10), life / 3), limits.LEAST_GAP_OF_ALL)
 
 
+def oldest_order(life: float | None) -> float:
+    """Return the seconds for which an order is gone on with, given the life of the certificate in use, or None."""
+    return limits.OLDEST_ORDER if life is None else min(limits.OLDEST_ORDER, life / 10)
+
+
 def order_time(
     validity: Validity, obtained: float, window: Window | None, choice: float, now: float
 ) -> float:

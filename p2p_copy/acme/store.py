@@ -1,27 +1,33 @@
 """Keeps account, keys and certificates on disk, so that neither a kill nor a full disk costs an issued certificate.
 
-    lock                    held while ordering; the system lets go of it when a process dies
-    tries.json              how the last tries went, so that restarts do not begin to count anew
     accounts/ID/            key.pem, account.json: one for each authority and external account
-    order/                  key.pem, room, facts.json: the order that runs, and the address where it goes on
+    orders/lock             held while ordering; the system lets go of it when a process dies
+    orders/ID/              key.pem, room, facts.json: the order that runs, and the address where it goes on
     certificates/NUMBER/    key.pem, chain.pem, facts.json: the highest number is the newest
+    tries/ID.json           how the last tries went, so that restarts do not begin to count anew
+
+Orders and tries are apart for each `Wanted`, and certificates say for which one they are, so relays with different
+names may share a folder. They share its lock, so one orders at a time.
 
 Rules:
 1. Folders are 0700 and files 0600 from the first moment on, whatever the umask, parents that are made here included.
+   A folder that exists already keeps its mode: it may be another's, and what is private lies in folders made here.
 2. A file appears whole, under its name, or not at all; so does a certificate with its key.
 3. Before an order its key is on disk, and room for the chain. Issuance then needs no more space.
-4. What is damaged is as good as missing. Only the lock's holder changes `accounts`, `order` and `certificates`.
+4. What is damaged is as good as missing. Only the lock's holder changes `accounts`, `orders` and `certificates`.
 
 All methods block, and raise OSError for what the disk refuses: `in_thread` does them.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -54,8 +60,13 @@ _KEY: Final = "key.pem"
 _CHAIN: Final = "chain.pem"
 _FACTS: Final = "facts.json"
 _ROOM: Final = "room"
+_LOCK: Final = "lock"
 _NEW: Final = "new-"
 """How names begin of what is not complete yet; a process that died has left it."""
+
+_threads: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunVar(
+    "threads of a keeper's disk"
+)
 
 _MOST_FILE: Final = limits.MOST_ANSWER
 """Bytes that are read of a file."""
@@ -83,6 +94,11 @@ class Wanted:
         """Return it as JSON has it."""
         return {"names": list(self.names), "directory": self.directory, "profile": self.profile}
 
+    @property
+    def id(self) -> str:
+        """Return the name of its files, of the same length whatever is wanted."""
+        return _hashed(json.dumps(self.facts()))
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -108,10 +124,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order that runs: the key of its certificate, and where it is; `url` is None before it was sent."""
+    """The order that runs: the key of its certificate, and where it is; `url` is None before it was sent.
+
+    `begun` is the Unix time at which its key was made.
+    """
 
     key: ec.EllipticCurvePrivateKey
     url: str | None
+    begun: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,32 +166,19 @@ class Tries:
         )
 
 
-class Store:
-    """The folder of one relay's certificates."""
+class Lock:
+    """The lock of a folder. It may be given up while a thread still waits for the disk to get it."""
 
-    def __init__(self, settings: AcmeSettings) -> None:
-        """Touch nothing yet."""
-        self._folder = settings.folder
-        self._orders = settings.folder / "order"
-        self._certificates = settings.folder / "certificates"
-        # The address of a directory has slashes, and an external account is as good as another authority.
-        account = sha256(f"{settings.directory}\n{settings.eab_kid or ''}".encode()).hexdigest()[:16]
-        self._account = settings.folder / "accounts" / account
-        self._wanted = Wanted.by(settings)
+    def __init__(self, path: Path) -> None:
+        """Lock nothing yet."""
+        self._path = path
+        self._guard = threading.Lock()
+        self._descriptor: int | None = None
+        self._given_up = False
 
-    # The folder and its lock
-
-    def make(self) -> None:
-        """Make the folder and its parents, if they do not exist, for this user only."""
-        for folder in (self._certificates, self._account):
-            _make(folder)
-        if sys.platform != "win32":
-            with suppress(PermissionError):  # another user owns it, who may do as they like in any case
-                self._folder.chmod(0o700)
-
-    def try_lock(self) -> int | None:
-        """Return the descriptor of the lock; None if another process has it."""
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    def take(self) -> bool:
+        """Return whether this is the holder now; False if another process has the lock, or it was given up."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -179,23 +186,59 @@ class Store:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             os.close(descriptor)
-            return None
+            return False
         except OSError:
             pass  # the file system has no locks; then two relays on one folder can only cost each other orders
-        return descriptor
+        with self._guard:
+            if not self._given_up:
+                self._descriptor = descriptor
+                return True
+        os.close(descriptor)
+        return False
 
-    def unlock(self, lock: int) -> None:
-        """Let go of the lock."""
-        os.close(lock)
+    def give_up(self) -> None:
+        """Let go of the lock, also of one that a thread is about to get."""
+        with self._guard:
+            self._given_up = True
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class Store:
+    """The folder of one relay's certificates."""
+
+    def __init__(self, settings: AcmeSettings) -> None:
+        """Touch nothing yet."""
+        self._wanted = Wanted.by(settings)
+        self._orders = settings.folder / "orders"
+        self._order = self._orders / self._wanted.id
+        self._certificates = settings.folder / "certificates"
+        self._tries = settings.folder / "tries" / f"{self._wanted.id}.json"
+        # The address of a directory has slashes, and an external account is as good as another authority.
+        self._account = (
+            settings.folder / "accounts" / _hashed(f"{settings.directory}\n{settings.eab_kid or ''}")
+        )
+
+    # The folder and its lock
+
+    def make(self) -> None:
+        """Make the folder and its parents, if they do not exist, for this user only."""
+        for folder in (self._orders, self._certificates, self._account, self._tries.parent):
+            _make(folder)
+
+    def lock(self) -> Lock:
+        """Return the lock of this folder, not taken yet."""
+        return Lock(self._orders / _LOCK)
 
     def sweep(self) -> None:
         """Remove what processes that died have left, and finish a certificate that lacked its last step only."""
-        for folder in (self._folder, self._account, self._orders):
+        for folder in (self._orders, self._account, self._order, self._tries.parent):
             for path in _listed(folder):
                 if path.name.startswith(_NEW):
                     _remove(path)
-        if (self._orders / _CHAIN).exists():
-            if self._load(self._orders, 0) is not None:
+        if (self._order / _CHAIN).exists():
+            if self._load(self._order, 0) is not None:
                 self._publish()
             else:
                 self.drop_order()
@@ -222,14 +265,15 @@ class Store:
         return Certificate(number, folder / _CHAIN, folder / _KEY, wanted, validity, obtained, leaf)
 
     def discard_old(self, used: Certificate) -> None:
-        """Remove the certificates that nobody needs any more, now that one is used."""
-        numbers = sorted(
-            int(path.name)
-            for path in _listed(self._certificates)
-            if path.name.isdigit() and int(path.name) <= used.number
-        )
-        for number in numbers[: -limits.KEPT_CERTIFICATES]:
-            _remove(self._certificates / str(number))
+        """Remove the certificates for the same that nobody needs any more, now that one is used.
+
+        Others' stay, and so do damaged ones: nobody can tell whose they are.
+        """
+        same = [
+            each for each in self.certificates() if each.wanted == used.wanted and each.number <= used.number
+        ]
+        for old in same[limits.KEPT_CERTIFICATES :]:
+            _remove(self._certificates / str(old.number))
 
     # The account
 
@@ -256,10 +300,11 @@ class Store:
     def order(self) -> Order | None:
         """Return the order that runs, if it is for what is wanted; None otherwise."""
         try:
-            facts = _read_facts(self._orders / _FACTS)
-            if Wanted.read(facts) != self._wanted or not (self._orders / _ROOM).exists():
+            facts = _read_facts(self._order / _FACTS)
+            if Wanted.read(facts) != self._wanted or not (self._order / _ROOM).exists():
                 return None
-            return Order(_load_key(self._orders), facts["order"])
+            begun = (self._order / _KEY).stat().st_mtime  # it is written once
+            return Order(_load_key(self._order), facts["order"], begun)
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
             return None
 
@@ -267,27 +312,27 @@ class Store:
         """Put a new key and room for the chain on disk, in place of any order before."""
         self.drop_order()
         key = ec.generate_private_key(ec.SECP256R1())
-        folder = self._folder / f"{_NEW}{os.urandom(8).hex()}"
+        folder = self._orders / f"{_NEW}{os.urandom(8).hex()}"
         _make(folder)
         try:
             _write(folder / _KEY, key_pem(key))
             # File systems that compress, or keep holes, would give no space for zeros.
             _write(folder / _ROOM, os.urandom(limits.ROOM))
             _write_facts(folder / _FACTS, {**self._wanted.facts(), "order": None})
-            folder.rename(self._orders)
+            folder.rename(self._order)
         except BaseException:
             _remove(folder)
             raise
-        _sync(self._folder)
-        return Order(key, None)
+        _sync(self._orders)
+        return Order(key, None, (self._order / _KEY).stat().st_mtime)
 
     def save_order(self, url: str) -> None:
         """Remember where the order is: then another process can go on with it."""
-        _write_facts(self._orders / _FACTS, {**self._wanted.facts(), "order": url})
+        _write_facts(self._order / _FACTS, {**self._wanted.facts(), "order": url})
 
     def drop_order(self) -> None:
         """Forget the order."""
-        _remove(self._orders)
+        _remove(self._order)
 
     def complete(self, chain: bytes, obtained: float) -> Certificate:
         """Put the chain into the room that was kept for it, and return the certificate under its number.
@@ -300,22 +345,22 @@ class Store:
             ValueError: the chain does not belong to the order's key.
 
         """
-        check_chain(chain, _load_key(self._orders))
-        with open(self._orders / _ROOM, "r+b") as room:
+        check_chain(chain, _load_key(self._order))
+        with open(self._order / _ROOM, "r+b") as room:
             room.write(chain)
             room.truncate()
             room.flush()
             os.fsync(room.fileno())
-        os.utime(self._orders / _ROOM, (obtained, obtained))
-        (self._orders / _ROOM).replace(self._orders / _CHAIN)
-        _sync(self._orders)
+        os.utime(self._order / _ROOM, (obtained, obtained))
+        (self._order / _ROOM).replace(self._order / _CHAIN)
+        _sync(self._order)
         return self._publish()
 
     def _publish(self) -> Certificate:
         numbers = [int(path.name) for path in _listed(self._certificates) if path.name.isdigit()]
         number = max(numbers, default=0) + 1
         folder = self._certificates / str(number)
-        self._orders.rename(folder)
+        self._order.rename(folder)
         _sync(self._certificates)
         certificate = self._load(folder, number)
         if certificate is None:
@@ -327,18 +372,30 @@ class Store:
     def tries(self) -> Tries:
         """Return how the last tries went."""
         try:
-            return Tries.read(_read_facts(self._folder / "tries.json"))
+            return Tries.read(_read_facts(self._tries))
         except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
             return Tries()
 
     def save_tries(self, tries: Tries) -> None:
         """Remember how they went."""
-        _write_facts(self._folder / "tries.json", asdict(tries))
+        _write_facts(self._tries, asdict(tries))
 
 
 async def in_thread(job: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """Do what touches the disk, which may not answer: a keeper that is cancelled leaves the thread behind."""
-    return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True)
+    """Do what touches the disk, which may not answer: then its thread is left behind.
+
+    Raises:
+        TimeoutError: the disk has not answered in `DISK_TIMEOUT`, or threads that were left behind still wait for it.
+
+    """
+    try:
+        threads = _threads.get()
+    except LookupError:
+        threads = trio.CapacityLimiter(limits.DISK_THREADS)
+        _threads.set(threads)
+    with trio.move_on_after(limits.DISK_TIMEOUT):
+        return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True, limiter=threads)
+    raise TimeoutError(errno.ETIMEDOUT, f"the disk did not answer in {limits.DISK_TIMEOUT:.0f} s")
 
 
 def check_chain(chain: bytes, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -352,6 +409,10 @@ def check_chain(chain: bytes, key: ec.EllipticCurvePrivateKey) -> x509.Certifica
     if leaf.public_key() != key.public_key():
         raise ValueError("the certificate has another key than the order")
     return leaf
+
+
+def _hashed(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _make(folder: Path) -> None:

@@ -85,7 +85,9 @@ def test_a_kill_in_the_middle_of_an_order_breaks_nothing(tmp_path: Path, part: s
             assert process.wait(10) == -signal.SIGKILL
         gate.open.set()
         watch.instead.clear()
-        operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
+        later = Wall()
+        later.ahead = 2 * limits.FIRST_PAUSE  # a process that died is no reason to try again at once
+        operator = Operator(settings(served, tmp_path / "acme"), tmp_path, later)
         trio.run(first_certificate, operator)
     assert len(watch.asked(NEW_ORDER)) == orders  # one whose address never came cannot go on
     assert len(watch.asked(FINALIZE)) == 1
@@ -93,7 +95,58 @@ def test_a_kill_in_the_middle_of_an_order_breaks_nothing(tmp_path: Path, part: s
     assert begun.resumed == (orders == 1 and part not in ("dir", "sign-me-up"))
 
 
-# Full disks
+def test_a_process_that_died_in_a_try_does_not_repeat_it_without_a_pause(tmp_path: Path) -> None:
+    gate = Gate()
+    with (
+        pebble(tmp_path / "pebble", any_proof=True) as easy,
+        between(easy, tmp_path, Watch(**{NEW_ORDER: gate})) as served,
+    ):
+        words = [sys.executable, "-c", KEEPER, str(tmp_path / "acme"), served.directory, str(served.ca_file)]
+        with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE) as process:
+            assert gate.reached.wait(20)
+            process.kill()
+        gate.open.set()
+        operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
+
+        async def main() -> None:
+            async with operator.running():
+                await operator.sleeps()
+
+        trio.run(main)
+    status = operator.keeper.status
+    assert (status.failures, status.last_error) == (1, "The relay ended in the middle of this try.")
+    assert status.next_try is not None
+    assert status.last_try is not None
+    assert status.next_try - status.last_try >= limits.FIRST_PAUSE * (1 - limits.JITTER)
+    assert operator.events == []
+
+
+# Disks that hang or are full
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="what hangs here is a pipe that nobody writes into")
+def test_a_disk_that_hangs_does_not_keep_a_relay_from_its_start(tmp_path: Path) -> None:
+    times = Times()
+    away = Served(f"https://127.0.0.1:{free_port()}/dir", tmp_path / "none.pem", 0)
+    (tmp_path / "acme" / "certificates" / "1").mkdir(parents=True)
+    pipe = tmp_path / "acme" / "certificates" / "1" / "facts.json"
+    os.mkfifo(pipe)
+
+    async def main() -> None:
+        operator = Operator(settings(away, tmp_path / "acme"), tmp_path, times.wall)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(time_passes)
+            await nursery.start(operator.keeper.run)
+            nursery.cancel_scope.cancel()
+
+    async def time_passes() -> None:
+        await trio.sleep(0.2)
+        times.clock.jump(limits.DISK_TIMEOUT)
+
+    try:
+        trio.run(main, clock=times.clock)
+    finally:  # let the threads go
+        os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
 
 
 @pytest.fixture

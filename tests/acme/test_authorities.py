@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from p2p_copy.acme.interface import (
     OtherOrders,
     TryFailed,
 )
-from tests.acme.helpers import Operator, first_certificate, settings
+from tests.acme.helpers import Operator, Wall, first_certificate, settings
 from tests.contrib.programs import free_port
 from tests.support.acme_authorities import (
     EAB_KEY,
@@ -184,6 +185,7 @@ async def test_what_exists_is_in_use_before_the_authority_is_asked(tmp_path: Pat
     assert [type(event) for event in operator.events] == [CertificateFound, TryFailed]
     assert len(operator.used) == 1
     assert operator.keeper.status.expires is not None
+    assert operator.keeper.status.needs_attention(time.time())
 
 
 async def test_a_certificate_for_other_names_is_used_and_replaced_at_once(
@@ -212,6 +214,71 @@ async def test_a_certificate_that_the_relay_refuses_is_not_ordered_again(
             await operator.until(CertificateObtained)
     assert "could not be taken into use" in event.why
     assert len(watch.asked(NEW_ORDER)) == 1
+
+
+async def test_a_certificate_that_the_relay_refused_at_its_start_is_offered_again_before_an_order(
+    tmp_path: Path, easy: Served
+) -> None:
+    class Late(Operator):
+        """Cannot take the first certificate that it is offered: its clock is wrong then, or its disk is slow."""
+
+        offered = 0
+
+        async def _take(self, chain: Path, key: Path) -> bool:
+            self.offered += 1
+            return self.offered > 1 and await super()._take(chain, key)
+
+    watch, wall = Watch(), Wall()
+    with between(easy, tmp_path, watch) as served:
+        await first_certificate(Operator(settings(served, tmp_path / "acme"), tmp_path))
+        wall.ahead = 3 * limits.DAY  # it is not young
+        late = Late(settings(served, tmp_path / "acme"), tmp_path, wall)
+        await first_certificate(late)
+        assert len(watch.asked(NEW_ORDER)) == 1
+        never = Operator(settings(served, tmp_path / "acme"), tmp_path, wall)
+        never.takes = False
+        async with never.running():
+            await never.until(TryFailed)
+    assert len(watch.asked(NEW_ORDER)) == 2
+
+
+async def test_relays_with_different_names_on_one_folder_keep_to_their_own(
+    tmp_path: Path, easy: Served
+) -> None:
+    watch = Watch()
+    with between(easy, tmp_path, watch) as served:
+        chosen = [settings(served, tmp_path / "acme", name) for name in ("a.example", "b.example")]
+        relays = [Operator(each, tmp_path) for each in chosen]
+        async with relays[0].running(), relays[1].running():
+            for relay in relays:
+                await relay.until(CertificateObtained)
+            for relay in relays:
+                relay.keeper.try_now()
+            await trio.sleep(0.3)
+        relays += [Operator(each, tmp_path) for each in chosen]
+        for again in relays[2:]:
+            async with again.running():
+                await again.until(CertificateFound)
+                await again.sleeps()
+    assert len(watch.asked(NEW_ORDER)) == 2
+    assert not any(order.get("replaces") for order in watch.asked(NEW_ORDER))
+    assert [names_of(relay) for relay in relays] == 2 * [{"a.example"}, {"b.example"}]
+    assert [len(relay.seen(CertificateObtained)) for relay in relays] == [1, 1, 0, 0]
+
+
+async def test_a_relay_that_starts_while_another_one_orders_waits_for_it_alone(
+    tmp_path: Path, easy: Served
+) -> None:
+    gate = Gate()
+    with between(easy, tmp_path, Watch(**{FINALIZE: gate})) as served:
+        one, other = (Operator(settings(served, tmp_path / "acme"), tmp_path) for _ in range(2))
+        async with one.running():
+            await gate.wait()
+            async with other.running():
+                await other.until(OtherOrders)
+                gate.open.set()
+                await other.until(CertificateObtained)
+    assert other.used == one.used
 
 
 async def test_two_relays_on_one_folder_order_once(tmp_path: Path, easy: Served) -> None:
@@ -343,12 +410,77 @@ async def test_an_order_that_takes_long_goes_on_when_the_authority_says(tmp_path
             event = await operator.until(TryFailed)
         watch.instead.clear()
         assert 800 < event.next_try - time.time() <= 900
-        (tmp_path / "acme" / "tries.json").unlink()  # what it remembers of the pause
+        shutil.rmtree(tmp_path / "acme" / "tries")  # what it remembers of the pause
         again = Operator(settings(served, tmp_path / "acme"), tmp_path)
         await first_certificate(again)
     assert "has not decided" in event.why
     assert len(watch.asked(NEW_ORDER)) == 1
     assert [event.resumed for event in again.seen(OrderBegun)] == [True]
+
+
+async def test_an_order_that_is_never_decided_is_begun_anew(tmp_path: Path, easy: Served) -> None:
+    def busy(_: Request, ask: Callable[[], Answer]) -> Answer:
+        answer = ask()
+        answer.body = json.dumps({**json.loads(answer.body), "status": "processing"}).encode()
+        answer.headers["Retry-After"] = "900"
+        return answer
+
+    watch, wall = Watch(**{"my-order": busy}), Wall()
+    with between(easy, tmp_path, watch) as served:
+        for orders, age in ((1, 0.0), (1, 0.5), (2, 1.5)):
+            wall.ahead = age * limits.DAY
+            operator = Operator(settings(served, tmp_path / "acme"), tmp_path, wall)
+            async with operator.running():
+                await operator.until(TryFailed)
+            assert len(watch.asked(NEW_ORDER)) == orders
+
+
+async def test_an_authority_that_asks_to_wait_when_it_is_asked_about_renewal_is_not_asked_before(
+    tmp_path: Path, easy: Served
+) -> None:
+    away = Answer.problem(503, "serverInternal", "Maintenance.", **{"Retry-After": "7200"})
+    watch = Watch()
+    with between(easy, tmp_path, watch) as served:
+        operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
+        async with operator.running():
+            await operator.until(CertificateObtained)
+            await operator.sleeps()  # it has asked when to renew
+        watch.instead["dir"] = lambda _, __: away
+        asked = len(watch.asked("dir"))
+        for _ in range(2):  # a restart changes nothing
+            operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
+            async with operator.running():
+                await operator.sleeps()
+                operator.keeper.try_now()
+                await trio.sleep(0.2)
+    assert len(watch.asked("dir")) == asked + 1
+    assert not operator.seen(TryFailed)
+
+
+async def test_a_try_that_is_asked_for_while_one_runs_follows_it(tmp_path: Path, easy: Served) -> None:
+    gate = Gate()
+
+    def refuse(request: Request, ask: Callable[[], Answer]) -> Answer:
+        gate(request, ask)
+        return Answer.problem(403, "unauthorized", "Not yet.")
+
+    watch = Watch(**{NEW_ORDER: refuse})
+    with between(easy, tmp_path, watch) as served:
+        operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
+        async with operator.running():
+            await gate.wait()
+            operator.keeper.try_now()
+            watch.instead.clear()
+            gate.open.set()
+            await operator.until(CertificateObtained)
+    assert len(operator.seen(TryFailed)) == 1
+
+
+async def test_a_conflict_is_told_in_the_authoritys_own_words(tmp_path: Path, easy: Served) -> None:
+    conflict = Answer.problem(409, "orderNotReady", "Come back later.")
+    with between(easy, tmp_path, Watch(**{NEW_ORDER: lambda _, __: conflict})) as served:
+        event = await failed(Operator(settings(served, tmp_path / "acme"), tmp_path))
+    assert "says: 'Come back later.' (orderNotReady)" in event.why
 
 
 def page(status: int, body: bytes, kind: str = "text/html") -> Callable[..., Answer]:
@@ -374,9 +506,27 @@ EVERYWHERE = ("a page instead of JSON", "a page of a proxy", "a list")
 PARTS = ("dir", "nonce-plz", "sign-me-up", "my-order", FINALIZE, CERTIFICATE)
 
 
+LACKING = [
+    ("dir", b"{}"),
+    ("dir", b'{"newNonce": null, "newAccount": null, "newOrder": null, "meta": null}'),
+    (NEW_ORDER, b"{}"),
+    ("my-order", b"{}"),
+    ("my-order", b'{"status": "pending"}'),
+    ("my-order", b'{"status": "pending", "authorizations": [null]}'),
+    ("my-order", b'{"status": "ready"}'),
+    ("my-order", b'{"status": "valid"}'),
+    ("authZ", b"{}"),
+    ("authZ", b'{"status": "pending"}'),
+    ("authZ", b'{"identifier": {"type": "dns", "value": "relay.example"}, "status": "pending"}'),
+    ("authZ", b'{"identifier": {"type": "dns", "value": "relay.example"}, "status": "invalid"}'),
+]
+STRANGE |= {body.decode(): page(200, body, "application/json") for _, body in LACKING}
+
+
 @pytest.mark.parametrize(
     ("part", "strange"),
-    [(NEW_ORDER, strange) for strange in STRANGE]
+    [(part, body.decode()) for part, body in LACKING]
+    + [(NEW_ORDER, strange) for strange in STRANGE if not strange.startswith("{")]
     + [(part, strange) for part in PARTS for strange in EVERYWHERE],
 )
 async def test_a_strange_answer_is_one_sentence_and_a_later_try(

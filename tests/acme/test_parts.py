@@ -107,6 +107,8 @@ def test_what_others_say_stays_in_a_line(text: str) -> None:
         (Status(("a",)), False),
         (Status(("a",), failures=1), True),
         (Status(("a",), 0, 600, failures=9), False),
+        (Status(("a",), 0, 600, failures=0, is_wanted=False), False),
+        (Status(("a",), 0, 600, failures=1, is_wanted=False), True),
         (Status(("a",), 0, 121), False),
         (Status(("a",), 0, 119), True),
         (Status(("a",), 0, 99), True),

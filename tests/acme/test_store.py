@@ -67,13 +67,13 @@ def test_everything_is_for_its_owner_alone_whatever_the_umask(
     before = os.umask(umask)
     try:
         store = a_store(folder)
-        lock = store.try_lock()
-        assert lock is not None
+        lock = store.lock()
+        assert lock.take()
         store.account()
         obtain(store)
         store.new_order()
         store.save_tries(Tries())
-        store.unlock(lock)
+        lock.give_up()
     finally:
         os.umask(before)
     found = modes(tmp_path / "state")
@@ -84,17 +84,25 @@ def test_everything_is_for_its_owner_alone_whatever_the_umask(
         "key.pem",
         "chain.pem",
         "room",
-        "tries.json",
         "lock",
     }
+    assert [*folder.glob("tries/*.json")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes say nothing there")
-def test_a_folder_that_exists_is_closed_to_others(folder: Path) -> None:
+def test_a_folder_that_exists_keeps_its_mode_and_what_is_made_in_it_is_private(folder: Path) -> None:
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    a_store(folder)
-    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "theirs").touch(0o644)
+    store = a_store(folder)
+    assert store.lock().take()
+    store.account()
+    obtain(store)
+    store.new_order()
+    store.save_tries(Tries())
+    assert folder.stat().st_mode & 0o777 == 0o777
+    for path in folder.iterdir():
+        assert path.stat().st_mode & 0o777 == (0o644 if path.name == "theirs" else 0o700), path
 
 
 def test_without_a_folder_there_is_nothing_and_nothing_is_made(folder: Path) -> None:
@@ -119,6 +127,14 @@ def test_old_certificates_go_and_the_one_before_stays(folder: Path) -> None:
     assert [each.number for each in store.certificates()] == list(range(12, 0, -1))
     store.discard_old(store.certificates()[1])
     assert [each.number for each in store.certificates()] == [12, 11, 10]
+
+
+def test_old_certificates_for_something_else_stay(folder: Path) -> None:
+    one, other = a_store(folder, "one.example"), a_store(folder, "other.example")
+    for store in (one, other, one, one, other, one):
+        obtain(store)
+    one.discard_old(one.certificates()[0])
+    assert [each.number for each in other.certificates()] == [6, 5, 4, 2]
 
 
 @pytest.mark.parametrize("name", ["key.pem", "chain.pem", "facts.json"])
@@ -183,21 +199,31 @@ def test_a_damaged_account_is_registered_again(folder: Path, content: bytes) -> 
 # The order
 
 
+def order_folders(folder: Path) -> list[Path]:
+    return [path for path in (folder / "orders").iterdir() if path.is_dir()]
+
+
 def test_an_order_is_remembered_if_it_is_for_what_is_wanted(folder: Path) -> None:
     key = a_store(folder).new_order().key.private_numbers()
     a_store(folder).save_order("https://ca.example/order/1")
     order = a_store(folder).order()
     assert order is not None
     assert (order.url, order.key.private_numbers()) == ("https://ca.example/order/1", key)
-    assert a_store(folder, "other.example").order() is None
-    assert a_store(folder, directory="letsencrypt-staging").order() is None
+    for other in (a_store(folder, "other.example"), a_store(folder, directory="letsencrypt-staging")):
+        assert other.order() is None
+        other.new_order()
+        other.save_order("https://ca.example/order/2")
+    again = a_store(folder).order()
+    assert again is not None
+    assert again.url == "https://ca.example/order/1"  # each has its own
 
 
 @pytest.mark.parametrize("name", ["key.pem", "facts.json", "room"])
 def test_a_damaged_order_is_no_order(folder: Path, name: str) -> None:
     store = a_store(folder)
     store.new_order()
-    (folder / "order" / name).unlink()
+    (path,) = folder.glob(f"orders/*/{name}")
+    path.unlink()
     assert store.order() is None
     obtain(store)
 
@@ -205,7 +231,7 @@ def test_a_damaged_order_is_no_order(folder: Path, name: str) -> None:
 def test_what_a_dead_process_left_is_swept(folder: Path) -> None:
     store = a_store(folder)
     store.new_order()
-    for path in (folder, *folder.glob("accounts/*"), folder / "order"):
+    for path in (folder / "orders", folder / "tries", *folder.glob("accounts/*"), *order_folders(folder)):
         (path / "new-file").write_bytes(b"half")
         (path / "new-folder").mkdir()
         (path / "new-folder" / "key.pem").write_bytes(b"half")
@@ -217,16 +243,17 @@ def test_what_a_dead_process_left_is_swept(folder: Path) -> None:
 def test_a_certificate_that_lacked_its_last_step_gets_it(folder: Path) -> None:
     store = a_store(folder)
     order = store.new_order()
-    chain = folder / "order" / "chain.pem"
+    (running,) = order_folders(folder)
+    chain = running / "chain.pem"
     chain.write_bytes(chain_for(order.key))
     store.sweep()
     assert [each.number for each in store.certificates()] == [1]
-    assert not (folder / "order").exists()
+    assert not order_folders(folder)
     store.new_order()
     chain.write_bytes(b"damaged")
     store.sweep()
     assert [each.number for each in store.certificates()] == [1]
-    assert not (folder / "order").exists()
+    assert not order_folders(folder)
 
 
 def test_how_tries_went_is_remembered_and_damage_is_no_harm(folder: Path) -> None:
@@ -240,7 +267,8 @@ def test_how_tries_went_is_remembered_and_damage_is_no_harm(folder: Path) -> Non
         b"{}",
         b'{"last": "x", "failures": 1, "error": null, "after": 0, "not_before": 0}',
     ):
-        (folder / "tries.json").write_bytes(content)
+        (path,) = folder.glob("tries/*.json")
+        path.write_bytes(content)
         assert store.tries() == Tries()
 
 
@@ -252,20 +280,28 @@ def test_one_process_at_a_time_has_the_lock_and_a_dead_one_has_not(folder: Path)
     hold = (
         "import sys; from pathlib import Path; from p2p_copy.acme.settings import AcmeSettings\n"
         "from p2p_copy.acme.store import Store\n"
-        "lock = Store(AcmeSettings(('relay.example',), Path(sys.argv[1]))).try_lock()\n"
-        "print(lock is not None, flush=True); sys.stdin.read()"
+        "lock = Store(AcmeSettings(('relay.example',), Path(sys.argv[1]))).lock()\n"
+        "print(lock.take(), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "True\n"
-        assert store.try_lock() is None
+        assert not store.lock().take()
         other.kill()
-    lock = store.try_lock()
-    assert lock is not None
-    assert store.try_lock() is None  # not twice in one process either
-    store.unlock(lock)
+    lock = store.lock()
+    assert lock.take()
+    assert not store.lock().take()  # not twice in one process either
+    lock.give_up()
+
+
+def test_a_lock_that_was_given_up_is_not_kept_by_a_thread_that_gets_it_later(folder: Path) -> None:
+    store = a_store(folder)
+    late = store.lock()
+    late.give_up()
+    assert not late.take()
+    assert store.lock().take()
 
 
 # Full disks
