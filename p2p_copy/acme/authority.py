@@ -212,7 +212,7 @@ class Authority:
     def _address(self, name: str) -> str:
         address = self._directory.to_partial_json().get(name)
         if not isinstance(address, str):
-            raise AuthorityFailed(f"{self._settings.directory} is no directory of an ACME authority.")
+            raise AuthorityFailed(f"{self._host} has no directory at {self._settings.directory}.")
         return address
 
     async def _get(self, url: str, read: Callable[[requests.Response], T]) -> T:
