@@ -51,7 +51,8 @@ def test_what_is_sent_through_a_relay_arrives_and_is_measured(count: int) -> Non
     assert (code, err) == (0, "")
     report = report_in(out)
     assert (report["is_whole"], report["is_gone"], report["processes"]) == (True, False, count)
-    assert (report["waiters"], report["pairings"], report["failures"]) == (3, 2, [])
+    assert (report["waiters"], report["failures"]) == (3, [])
+    assert report["pairings"] in (1, 2)  # the most at once: two that are over in milliseconds may not meet
     assert report["completed"] > 0
     assert report["received"] >= report["completed"] * 300 * 1024
     assert report["rate"] > 0
