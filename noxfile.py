@@ -46,11 +46,8 @@ SPHINX = ("-W", "--keep-going", "-q", "-E")
 PYTEST = ("python", "-m", "pytest", "-n", "3")
 """Three workers, on two processors, too: much of what the tests wait for is a socket, a process or a clock."""
 
-NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
-"""What is the same whatever the version of Python, systemd, proxies and shells among it: the oldest one runs it."""
-
-SOONER = ("--ignore=tests/contrib", "-m", "not once and not slow")
-"""Neither that nor what takes long."""
+NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once and not slow")
+"""Not what is the same whatever the version of Python, systemd, proxies and shells among it, nor what takes long."""
 
 PROGRAMS = (
     "tests/test_processes.py",
@@ -111,10 +108,8 @@ def python27() -> str | None:
 def tests(session: nox.Session) -> None:
     """All tests on the oldest Python, and on the others what may differ; with the newest versions of what we need."""
     session.install("-e", ".", *group("test"))
-    less: tuple[str, ...] = () if session.python == OLDEST else NOT_AGAIN
-    if session.python in BETWEEN:
-        less = (*SOONER, *NO_PROGRAMS)
-    session.run(*PYTEST, *less, *session.posargs)
+    less = () if session.python == OLDEST else NOT_AGAIN
+    session.run(*PYTEST, *less, *(NO_PROGRAMS if session.python in BETWEEN else ()), *session.posargs)
 
 
 @nox.session(name="lowest", python=OLDEST)
@@ -122,7 +117,7 @@ def lowest_versions(session: nox.Session) -> None:
     """What may differ with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
     session.install("-e", ".", *pinned, *group("test"))
-    session.run(*PYTEST, *SOONER, *NO_PROGRAMS, *NO_FILES, *session.posargs)
+    session.run(*PYTEST, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs)
 
 
 @nox.session(python=OLDEST)
