@@ -13,7 +13,7 @@ from tests.support.websocket import UPGRADE
 if TYPE_CHECKING:
     from tests.relay.clients import Relay
 
-UPGRADED = b"HTTP/1.1 101 Switching Protocols"
+UPGRADED = 101
 WHOLE = "GET {} HTTP/1.1\r\nHost: x\r\n{}\r\n"
 
 
@@ -76,8 +76,8 @@ def upgrade(path: str, host: str, *origins: str) -> bytes:
     )
 
 
-async def first_line(relay: Relay, request: bytes) -> bytes:
+async def status_of(relay: Relay, request: bytes) -> int:
     stream = await opened(relay)
     async with stream:
         await stream.send_all(request)
-        return bytes(await stream.receive_some(65536)).partition(b"\r\n")[0]
+        return int(bytes(await stream.receive_some(65536)).split(maxsplit=2)[1])
