@@ -22,13 +22,13 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _PATIENCE = ("--fetch-retries=1", "--fetch-timeout=20000")
-"""Of npm, whose own is a quarter of an hour: somebody behind a firewall only installs a package, and sees nothing."""
+"""Shorter than npm's own time-outs, 15 minutes in all, while pip shows no output."""
 
 _SECONDS = 120
 """For each command; they took a tenth of that."""
 
 _COMMANDS = (
-    # Scripts of packages are not needed, and do not run on the machine of somebody who only installs this.
+    # The build needs no install scripts of packages, so none runs on a user's machine.
     # esbuild is for developers only, and an environment may leave out what is.
     ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--include=dev", *_PATIENCE),
     ("run", "build"),
