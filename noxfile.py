@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.5.1"
@@ -21,6 +22,7 @@ nox.options.error_on_missing_interpreters = False  # also on machines that set C
 nox.options.sessions = [
     "tests",
     "lowest",
+    "web",
     "lint",
     "typecheck",
     "docs",
@@ -104,11 +106,25 @@ def python27() -> str | None:
     return None
 
 
+NO_PAGE = ("--ignore=tests/web",)
+"""The page for browsers has a session of its own, which installs Playwright and builds the page."""
+
+_NPM = (
+    "npm",
+    "--prefix",
+    "p2p_copy/web",
+    "--no-audit",
+    "--no-fund",
+    "--fetch-retries=1",
+    "--fetch-timeout=20000",
+)
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests on the oldest Python, and on the others what may differ; with the newest versions of what we need."""
     session.install("-e", ".", *group("test"))
-    less = () if session.python == OLDEST else NOT_AGAIN
+    less = NO_PAGE if session.python == OLDEST else (*NO_PAGE, *NOT_AGAIN)
     session.run(*PYTEST, *less, *(NO_PROGRAMS if session.python in BETWEEN else ()), *session.posargs)
 
 
@@ -117,7 +133,31 @@ def lowest_versions(session: nox.Session) -> None:
     """What may differ with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
     session.install("-e", ".", *pinned, *group("test"))
-    session.run(*PYTEST, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs)
+    session.run(*PYTEST, *NO_PAGE, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def web(session: nox.Session) -> None:
+    """The page for browsers, built with npm, in Node and in the browsers that are installed; without them it skips."""
+    session.install("-e", ".", *group("test", "browser"))
+    if shutil.which("npm") is None:
+        session.warn("npm is not installed: the page is not built")
+    elif build_tools(session):
+        session.run(*_NPM, "run", "build", external=True)
+    # Each test waits much of its time, for a start or for another try: more of them at once than there are processors.
+    session.run("python", "-m", "pytest", "-n", "4", "-rs", "tests/web", *session.posargs)
+
+
+def build_tools(session: nox.Session) -> bool:
+    """Install what builds the page; return whether npm could have it."""
+    try:
+        session.run(*_NPM, "ci", "--ignore-scripts", external=True)
+    except CommandFailed:
+        session.warn(
+            "npm cannot install what builds the page: the internet or npm's registry may be out of reach"
+        )
+        return False
+    return True
 
 
 @nox.session(python=OLDEST)
