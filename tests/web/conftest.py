@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.processes import CODE, Running, relay
-from tests.web.site import Site
+from tests.web.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,10 @@ def chromium() -> Iterator[Any]:
 
 @dataclass
 class World:
-    """A relay, the page behind it, and a browser with the page open.
+    """A relay that serves the page, and a browser with the page open, which reaches the relay through a proxy.
 
     Attributes:
+        url: the page.
         errors: what the pages have written to their consoles.
 
     """
@@ -54,7 +55,8 @@ class World:
     browser: Any
     relay: str
     relay_process: Running
-    site: Site
+    proxy: Proxy
+    url: str
     context: Any
     page: Any
     errors: list[str] = field(default_factory=list)
@@ -65,7 +67,7 @@ class World:
         page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: self.errors.append(message.text))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.goto(self.site.url + fragment)
+        page.goto(self.url + fragment)
         return page
 
     def visitor(self) -> Any:
@@ -73,15 +75,20 @@ class World:
         return self.browser.new_context()
 
 
+PLAIN = ("--no-tls", "--web")
+"""A relay on loopback, whose page a browser lets use cryptography without TLS, too."""
+
+
 @contextmanager
 def a_world(browser: Any) -> Iterator[World]:
-    with relay() as (address, running):
+    with relay(*PLAIN) as (address, running):
         parts = urlsplit(address)
         assert parts.hostname is not None
         assert parts.port is not None
-        with Site(STATIC, (parts.hostname, parts.port)) as site:
+        with Proxy((parts.hostname, parts.port)) as proxy:
             context = browser.new_context()
-            world = World(browser, address, running, site, context, None)
+            url = f"http://127.0.0.1:{proxy.port}/"
+            world = World(browser, address, running, proxy, url, context, None)
             world.page = world.open()
             yield world
             for each in browser.contexts:
