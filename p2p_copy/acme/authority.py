@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+REQUEST_THREAD: Final = "ACME request"
+"""Name of a thread while it is in a request."""
+
 _DEPTH: Final = 10
 """Exceptions of a library that are looked through for the system's own words."""
 
@@ -234,7 +237,10 @@ class Authority:
         """
         with trio.move_on_after(limits.REQUEST_TIMEOUT):
             return await trio.to_thread.run_sync(
-                partial(self._explained, job), abandon_on_cancel=True, limiter=self._threads
+                partial(self._explained, job),
+                thread_name=REQUEST_THREAD,
+                abandon_on_cancel=True,
+                limiter=self._threads,
             )
         raise AuthorityFailed(f"{self._host} did not answer in {limits.REQUEST_TIMEOUT:.0f} s.")
 

@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 import trustme
 
-from tests.contrib.programs import free_port, need, serving
+from p2p_copy.acme.authority import REQUEST_THREAD
+from tests.contrib.programs import PATIENCE, free_port, need, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,6 +40,22 @@ class Served:
     ca_file: Path
     tls_port: int
     process_id: int = 0
+
+
+@contextmanager
+def outlasting_its_clients() -> Iterator[None]:
+    """Leave the block only when no keeper of this process has a thread in a request any more.
+
+    A keeper that is cancelled leaves its request behind. A server that ended before it could reset a connection whose
+    TLS has not begun: `ssl` does not close such a socket, and the warning of that would fail some later test.
+    """
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + PATIENCE
+        while any(thread.name == REQUEST_THREAD for thread in threading.enumerate()):
+            assert time.monotonic() < deadline, "a request has no end"
+            time.sleep(0.01)
 
 
 def server_files(folder: Path) -> tuple[Path, Path, Path]:
@@ -114,6 +132,7 @@ def pebble(
     with ExitStack() as stack:
         stack.enter_context(serving(names, dns, folder / "dns.log"))
         process = stack.enter_context(serving(words, port, folder / "pebble.log", **settings))
+        stack.enter_context(outlasting_its_clients())
         yield Served(f"https://{HOST}:{port}/dir", ca_file, tls_port, process.pid)
 
 
@@ -136,7 +155,7 @@ https://{HOST}:{port} {{
 """
     (folder / "Caddyfile").write_text(config)
     words = [need("caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
-    with serving(words, port, folder / "caddy.log", HOME=str(folder)) as process:
+    with serving(words, port, folder / "caddy.log", HOME=str(folder)) as process, outlasting_its_clients():
         ca_file = folder / "storage" / "pki" / "authorities" / "local" / "root.crt"
         yield Served(f"https://{HOST}:{port}/acme/local/directory", ca_file, 443, process.pid)
 
@@ -242,10 +261,10 @@ def between(
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         path = served.directory.split("/", 3)[3]
+        address = f"https://{HOST}:{server.server_port}/{path}"
         try:
-            yield Served(
-                f"https://{HOST}:{server.server_port}/{path}", ca_file, served.tls_port, served.process_id
-            )
+            with outlasting_its_clients():
+                yield Served(address, ca_file, served.tls_port, served.process_id)
         finally:
             server.shutdown()
             thread.join()
