@@ -6,11 +6,13 @@ import { CodeTypo, Left, TransferError } from './protocol/errors.js';
 import { verificationNumbers } from './protocol/keys.js';
 import { Receiver } from './transfer/receive.js';
 import { Sender } from './transfer/send.js';
-import { Store } from './transfer/store.js';
+import { MemoryStore } from './transfer/memory_store.js';
+import { resultOf, Store } from './transfer/store.js';
 
 const PROGRAM = 'p2p-copy web page';
 
 const codes = new Codes(WORDS);
+let opening = null;
 let store = null;
 let running = null; // the transfer of this tab: what ends it, when it is over, and its id if it has one
 let answer = null; // resolves the question that is open
@@ -80,13 +82,13 @@ async function run(tell, make) {
   }
 }
 
-function shared({ relay, token }, signal, tell) {
+function shared({ relay, typed, token }, signal, tell) {
   const ask = (question) =>
     new Promise((resolve) => {
       answer = resolve;
       tell({ step: 'question', ...question });
     });
-  return { store, relay, token, signal, tell, ask, words, program: PROGRAM };
+  return { store, relay, typed, token, signal, tell, ask, words, program: PROGRAM };
 }
 
 /** Each is given the fields of a command, and a function by which it tells the page what happens. */
@@ -95,7 +97,8 @@ const COMMANDS = {
   async list(_, tell) {
     const transfers = await store.transfers();
     await store.removeOrphans(transfers.map(({ id }) => id));
-    tell({ step: 'kept', transfers: transfers.map(({ id, state, outcome, began }) => ({ id, state, outcome, began })) });
+    const listed = transfers.map(({ id, state, outcome, began }) => ({ id, state, outcome, began }));
+    tell({ step: 'kept', transfers: listed, lasting: store.lasting, most: store.most });
   },
 
   async receive(given, tell) {
@@ -129,9 +132,9 @@ const COMMANDS = {
     running?.stop.abort(new Stopped('The transfer was stopped.'));
   },
 
-  /** The page goes away, and the other side should know at once. Files to send cannot be opened again. */
+  /** The page goes away, and the other side should know at once. Files to send cannot be opened again, nor memory. */
   leave({ sends }) {
-    running?.stop.abort(new Left({ transient: !sends }));
+    running?.stop.abort(new Left({ transient: !sends && store.lasting }));
   },
 
   async check({ code }, tell) {
@@ -151,7 +154,7 @@ const COMMANDS = {
   },
 
   async result({ id }, tell) {
-    const { name, blob } = await store.result(id);
+    const { name, blob } = await resultOf(store, id);
     tell({ step: 'result', id, name, blob });
   },
 
@@ -175,7 +178,7 @@ const COMMANDS = {
 
 /** Write what was received into a directory that the person has chosen. Nothing there is replaced. */
 async function saveInto(id, directory, tell) {
-  const { entries, contents } = await store.result(id);
+  const { entries, contents } = await resultOf(store, id);
   const tops = new Map();
   let count = 0;
   for (const entry of entries) {
@@ -208,10 +211,19 @@ async function freeName(directory, name) {
   }
 }
 
+/** Where this page may keep what it receives. Some browsers give no storage to a page from a disk or in private windows. */
+async function opened() {
+  try {
+    return await Store.begin();
+  } catch {
+    return new MemoryStore();
+  }
+}
+
 onmessage = async ({ data }) => {
   const tell = (event) => postMessage({ ...event, view: data.view }); // the page may show something else by then
   try {
-    store ??= await Store.open();
+    store = await (opening ??= opened());
     await COMMANDS[data.do](data, tell);
   } catch (error) {
     failed(error, tell);

@@ -1,8 +1,10 @@
 // The page: it shows what the worker says, and passes on what the person wants. It does no work of a transfer itself.
 
+import WORKER from 'p2p-copy-worker';
 import { ofDrop, ofInput } from './choose.js';
 import { count, duration, Rate, size } from './format.js';
 import { qrCode } from './qr.js';
+import { decoded, isLink, parseRelay } from './relay.js';
 
 /** Milliseconds without movement after which the page says on whom it waits. */
 const STALL = 10_000;
@@ -16,10 +18,10 @@ const put = (id, text) => {
   if (by(id).textContent !== text) by(id).textContent = text;
 };
 
-const worker = new Worker('worker.js');
-const base = new URL('.', location.href);
-const relay = base.href.replace(/^http/, 'ws').replace(/\/$/, '');
-const address = base.href.replace(/\/$/, '');
+/** The page as one file has the worker inside. A relay serves both, and so the page knows where the relay is. */
+const served = WORKER === null;
+const worker = new Worker(served ? 'worker.js' : URL.createObjectURL(new Blob([WORKER], { type: 'text/javascript' })));
+let relay = served ? new URL('.', location.href).href.replace(/^http/, 'ws').replace(/\/$/, '') : null;
 
 let view = 0; // a number for each time that the page begins to show something else; the worker answers with it
 let role = null; // of the transfer under way
@@ -32,20 +34,70 @@ let flow = null;
 let resultId = null; // the transfer whose result is shown; at most the sender's goodbye is missing
 let url = null; // of the result, while it can be downloaded
 let drawn = 0;
+let lasting = true; // what was received is still here when the page is loaded again
+const unsaved = new Set(); // transfers that were received, and will be gone with the page
 
 const command = (what, fields = {}) =>
-  worker.postMessage({ do: what, view, relay, token: by('token').value || null, ...fields });
+  worker.postMessage({ do: what, view, relay, typed: !served, token: by('token').value || null, ...fields });
 
 // What the person does
 
 by('receive-form').addEventListener('submit', (event) => {
   event.preventDefault();
+  takeLink('code');
   receive(by('code').value);
 });
 
 function receive(code) {
+  if (!relayKnown()) return;
   begin('receiver', 'Connecting');
   command('receive', { code });
+}
+
+/** Whether it is known where the relay is, which only a served page knows by itself. */
+function relayKnown() {
+  if (served) return true;
+  try {
+    takeRelay(by('relay').value);
+    return true;
+  } catch ({ message }) {
+    askForRelay(message);
+    return false;
+  }
+}
+
+function askForRelay(why) {
+  put('relay-help', why);
+  by('relay').focus();
+}
+
+/** Take the relay of what was typed, or of a link; return the code that came along, or an empty string. */
+function takeRelay(text) {
+  const found = parseRelay(text);
+  relay = found.relay;
+  by('relay').value = relay;
+  put('relay-help', '');
+  return found.code;
+}
+
+/** Let a link stand in the field of the relay or in that of the code. */
+function takeLink(id) {
+  const { value } = by(id);
+  if (served || !isLink(value)) return;
+  try {
+    const code = takeRelay(value);
+    if (code || id === 'code') by('code').value = code;
+  } catch ({ message }) {
+    put('relay-help', message);
+  }
+}
+
+if (!served) {
+  by('relay-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (relayKnown()) by('code').focus();
+  });
+  for (const id of ['relay', 'code']) by(id).addEventListener('change', () => takeLink(id));
 }
 
 by('code').addEventListener('input', () => {
@@ -100,7 +152,7 @@ function choose(files) {
 
 by('send-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (!chosen.length) return;
+  if (!chosen.length || !relayKnown()) return;
   begin('sender', 'Connecting');
   command('send', { files: chosen, code: null });
 });
@@ -159,6 +211,8 @@ by('save').addEventListener('click', async () => {
   command('save', { id: resultId, directory });
 });
 
+by('download').addEventListener('click', () => unsaved.delete(resultId));
+
 by('remove').addEventListener('click', () => command('remove', { id: resultId }));
 
 addEventListener('pagehide', ({ persisted }) => {
@@ -166,7 +220,7 @@ addEventListener('pagehide', ({ persisted }) => {
   if (!(sends && persisted)) command('leave', { sends }); // a page that is put aside may come back with its files
 });
 addEventListener('beforeunload', (event) => {
-  if (role === 'sender') event.preventDefault();
+  if (role === 'sender' || (!lasting && role === 'receiver') || unsaved.size) event.preventDefault();
 });
 
 // What the page shows
@@ -265,7 +319,14 @@ setInterval(stalled, 1000);
 const failures = (number) => (number ? ` ${count(number, 'thing')} did not arrive.` : '');
 
 const EVENTS = {
-  kept({ transfers }) {
+  kept({ transfers, lasting: lasts, most }) {
+    lasting = lasts;
+    put(
+      'limit',
+      `The browser gives this page no storage here. It keeps what it receives in memory, ${size(most)} at most, until the ` +
+        'page is closed or loaded again.',
+    );
+    show('limit', !lasting);
     const list = transfers.map((transfer) => keptItem(transfer));
     by('kept-list').replaceChildren(...list);
     show('kept', list.length > 0);
@@ -301,7 +362,7 @@ const EVENTS = {
   },
 
   code({ code }) {
-    const link = `${address}/#${encodeURIComponent(code)}`;
+    const link = `${relay.replace(/^ws/, 'http')}/#${encodeURIComponent(code)}`;
     put('code-shown', code);
     by('copy-link').dataset.link = link;
     by('qr').replaceChildren(qrCode(link));
@@ -415,12 +476,16 @@ const EVENTS = {
     put('detail', `Saving ${number} of ${of}.`);
   },
 
-  saved({ names }) {
+  saved({ id, names }) {
+    unsaved.delete(id);
     by('save').disabled = false;
     put('detail', `Saved as ${names.join(', ')}.`);
   },
 
-  removed: home,
+  removed({ id }) {
+    unsaved.delete(id);
+    home();
+  },
 
   stopped() {
     finish('Stopped', 'Nothing of it is kept here.');
@@ -431,6 +496,11 @@ const EVENTS = {
       home();
       hint(why, suggestion);
       by('code').focus();
+      return;
+    }
+    if (kind === 'NotReached') {
+      home();
+      askForRelay(why);
       return;
     }
     if (kind === 'Busy') {
@@ -465,6 +535,7 @@ function received({ id, files, size: bytes, failures: missing, problems }) {
   by('status').focus();
   by('problem-list').replaceChildren(...problems.map(({ path, why }) => item(`${path} ${why}.`)));
   show('problems', problems.length > 0);
+  if (!lasting && files) unsaved.add(id);
   if (files || !missing) command('result', { id });
 }
 
@@ -508,11 +579,10 @@ worker.onmessage = ({ data }) => {
 };
 worker.onerror = (event) => finish('It did not work', `This page met an unexpected error: ${event.message}`);
 
-/** Whether the browser has what the worker needs: storage that lasts, and the curve of the key exchange. */
+/** Whether the browser has what the worker needs, above all the curve of the key exchange. */
 async function able() {
-  if (!globalThis.isSecureContext || !navigator.storage?.getDirectory || !navigator.locks) return false;
+  if (!globalThis.isSecureContext || !navigator.locks) return false;
   try {
-    await navigator.storage.getDirectory();
     await crypto.subtle.generateKey({ name: 'X25519' }, false, ['deriveBits']);
     return true;
   } catch {
@@ -520,14 +590,24 @@ async function able() {
   }
 }
 
-/** The code that a link brought along, which leaves the address; or an empty string. */
+/**
+ * The code that a link brought along, which leaves the address; or an empty string.
+ *
+ * Behind the `#` of the page as a file there may be the whole link, or a relay, which stays: so a bookmark can have it.
+ */
 function takeCode() {
   const text = location.hash.slice(1);
-  if (text) history.replaceState(null, '', location.pathname + location.search);
+  const link = !served && isLink(text);
+  const address = location.pathname + location.search;
+  if (text && !link) history.replaceState(null, '', address);
+  if (!link) return decoded(text);
   try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // somebody has written it by hand
+    return takeRelay(text);
+  } catch ({ message }) {
+    put('relay-help', message);
+    return '';
+  } finally {
+    history.replaceState(null, '', relay ? `${address}#${relay}` : address);
   }
 }
 
@@ -543,7 +623,7 @@ async function main() {
     begin(null, 'This browser cannot do it');
     finish(
       'This browser cannot do it',
-      'The page needs https and a current version of Chromium, Firefox or Safari, and no private window.',
+      'The page needs https and a current version of Chromium, Firefox or Safari.',
     );
     show('again', false);
     return;

@@ -1,6 +1,6 @@
 // One WebSocket to the relay, and what a relay says before two clients are paired: docs/protocol.md section 3.
 
-import { Lost, PeerFailed, RelayError } from '../protocol/errors.js';
+import { Lost, NotReached, PeerFailed, RelayError } from '../protocol/errors.js';
 import { MAX_HELLO, MAX_TEXT, PROTOCOL_VERSION } from '../protocol/limits.js';
 import { shown } from '../protocol/names.js';
 import { utf8 } from '../protocol/bytes.js';
@@ -95,7 +95,7 @@ export class Link {
     this.#wake?.();
   }
 
-  /** Connect. Throws `Lost` if that fails: a browser does not say why. */
+  /** Connect. Throws `NotReached` if that fails: a browser does not say why. */
   static async open(url, signal) {
     signal?.throwIfAborted();
     const socket = new WebSocket(url);
@@ -108,7 +108,7 @@ export class Link {
     if (link.#closed || link.#stopped) {
       socket.close();
       signal?.throwIfAborted();
-      throw new Lost('The relay cannot be reached.');
+      throw new NotReached('The relay cannot be reached.', { transient: true });
     }
     return link;
   }

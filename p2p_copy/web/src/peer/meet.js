@@ -1,7 +1,7 @@
 // How two sides meet: a room at the relay, and keys. And meeting again, by the ticket of the first meeting.
 
 import { hex, random } from '../protocol/bytes.js';
-import { Lost, PeerFailed, TransferError, WrongCode } from '../protocol/errors.js';
+import { Lost, NotReached, PeerFailed, TransferError, WrongCode } from '../protocol/errors.js';
 import { codeSpent, HandshakeFailed, ReceiverHandshake, SenderHandshake } from '../protocol/key_exchange.js';
 import * as keys from '../protocol/keys.js';
 import { Close, pair } from './link.js';
@@ -32,6 +32,7 @@ export class Acquaintance {
     this.tickets = ticket ? [ticket] : [];
     this.claim = claim;
     this.spent = false;
+    this.welcome = false; // a relay was reached at the address
   }
 
   /** The rooms to look into, in turn: tickets, and null for the code. */
@@ -111,6 +112,11 @@ async function sleep(seconds, signal) {
   signal?.throwIfAborted();
 }
 
+/** Of an address that a person has typed, for which no relay has answered yet. */
+const ASK_THE_OPERATOR =
+  'No relay can be reached at this address, and the browser does not say why. Check the address. If it is right, the ' +
+  "relay's operator has to allow pages that are opened from a disk: p2p-copy run-relay-server ... --web-origin null.";
+
 /**
  * Meet the other side, looking into all rooms in turn, for at most `seconds`.
  *
@@ -128,11 +134,15 @@ export async function meet(known, place, { seconds, signal, tell }) {
       const base = Math.min(TURN[0] * 2 ** Math.min(round, 8), TURN[1]);
       const turn = rooms.length === 1 ? left : Math.min(left, room ? TICKET_TURNS * base : base);
       tell({ step: 'connecting' });
-      const welcomed = (notice) => tell({ step: 'waiting', notice });
+      const welcomed = (notice) => {
+        known.welcome = true;
+        tell({ step: 'waiting', notice });
+      };
       try {
         return await meetIn(room, known, place, { seconds: turn, signal, welcomed });
       } catch (error) {
         signal?.throwIfAborted();
+        if (error instanceof NotReached && place.typed && !known.welcome) throw new NotReached(ASK_THE_OPERATOR);
         const absent = error instanceof PeerFailed && rooms.length > 1;
         const again = error instanceof TransferError && (error.transient || absent);
         if (!again) throw error;

@@ -40,6 +40,11 @@ export class RelayError extends TransferError {
   }
 }
 
+/** The relay cannot be reached, or refuses before it says anything: a browser does not tell which. */
+export class NotReached extends TransferError {
+  static kind = 'NotReached';
+}
+
 /** The link was lost, or the other side left and may come back. */
 export class Lost extends TransferError {
   static kind = 'Lost';

@@ -55,10 +55,10 @@ export class Receiver {
   #told = null; // when all was here, compared and noted; since then only the sender's goodbye is missing
   #confirmed = false; // that has been so once: what this side has belongs to its user
 
-  constructor({ store, relay, code, kept, program, words, tell, ask, hold, signal, token = null }) {
+  constructor({ store, relay, code, kept, program, words, tell, ask, hold, signal, token = null, typed = false }) {
     this.store = store;
     this.known = new Acquaintance(code, kept?.ticket ?? null, kept?.claim ?? newClaim());
-    this.place = { relay, role: 'receiver', program, token };
+    this.place = { relay, role: 'receiver', program, token, typed };
     this.record = kept ?? null; // what the store has of this transfer
     this.words = words;
     this.tell = tell;
@@ -178,11 +178,12 @@ export class Receiver {
     await conversation.tell({ type: 'Ask' });
     const [preview] = await conversation.hear(OFFER_TIMEOUT);
     if (preview?.type === 'Abort') throw givenUp(preview, 'sender');
-    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
     const entries = preview.entries.map(({ kind, depth, name, size }) => ({ kind, depth, name: shown(name), size }));
     const { files, size, counted, names } = preview;
     if (files > MOST_ENTRIES) throw new TooMany(MOST_ENTRIES);
-    const question = { files, size, counted, names, entries, space: quota - usage, program: shown(offer.program) };
+    this.store.checkSize(size);
+    const space = await this.store.space();
+    const question = { files, size, counted, names, entries, space, program: shown(offer.program) };
     const answer = this.ask(question).then((yes) => ({ yes }));
     for (;;) {
       const hearing = conversation.hear(); // the sender may have a better count, or give up
@@ -193,7 +194,9 @@ export class Receiver {
       conversation.hear().catch(() => {}); // this is the one that came
       for (const message of first) {
         if (message.type === 'Abort') throw givenUp(message, 'sender');
-        if (message.type === 'Total') this.tell({ step: 'counted', files: message.files, size: message.size });
+        if (message.type !== 'Total') continue;
+        this.store.checkSize(message.size);
+        this.tell({ step: 'counted', files: message.files, size: message.size });
       }
     }
     const id = crypto.randomUUID();

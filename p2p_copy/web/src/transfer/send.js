@@ -34,9 +34,9 @@ export class Sender {
   #sure = []; // the ticket that both sides certainly have
   #began = null;
 
-  constructor({ relay, code, files, program, words, tell, signal, token = null }) {
+  constructor({ relay, code, files, program, words, tell, signal, token = null, typed = false }) {
     this.known = new Acquaintance(code, null, newClaim());
-    this.place = { relay, role: 'sender', program, token };
+    this.place = { relay, role: 'sender', program, token, typed };
     this.words = words;
     this.tell = tell;
     this.signal = signal;

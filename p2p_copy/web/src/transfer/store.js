@@ -41,15 +41,25 @@ async function folder() {
   return root.getDirectoryHandle(FOLDER, { create: true });
 }
 
+/** What is saved of an entry. */
+export const stored = (id, { path, kind, size, mtime, mode, number, at, crc, whole, segments }) =>
+  ({ id, path, kind, size, mtime, mode, number, at, crc, whole, segments });
+
 const entriesOf = (id) => IDBKeyRange.bound([id, 0], [id, Infinity]);
 
 /** All transfers that this browser keeps. */
 export class Store {
+  /** Whether what is kept is still there when the page is loaded again, and bytes that it takes at most. */
+  lasting = true;
+  most = Infinity;
+
   constructor(database) {
     this.database = database;
   }
 
-  static async open() {
+  /** Throws if the browser gives this page no storage. */
+  static async begin() {
+    await folder();
     return new Store(await openDatabase());
   }
 
@@ -70,9 +80,7 @@ export class Store {
   /** `durability`: 'strict' if a loss of power must not undo this, nor what was saved before. */
   async saveEntries(id, entries, durability) {
     const transaction = this.database.transaction('entries', 'readwrite', { durability });
-    for (const { path, kind, size, mtime, mode, number, at, crc, whole, segments } of entries) {
-      transaction.objectStore('entries').put({ id, path, kind, size, mtime, mode, number, at, crc, whole, segments });
-    }
+    for (const entry of entries) transaction.objectStore('entries').put(stored(id, entry));
     await committed(transaction);
   }
 
@@ -102,21 +110,41 @@ export class Store {
     for await (const name of files.keys()) if (!known.includes(name)) await files.removeEntry(name).catch(() => {});
   }
 
-  /** What a finished transfer gives its user: one file as it is, or a zip file of all. */
-  async result(id) {
-    const entries = await this.entries(id);
-    const file = await (await (await folder()).getFileHandle(id)).getFile();
-    const contents = (entry) => file.slice(entry.at + localHeader(entry).length, contentsEnd(entry));
-    const whole = entries.filter((entry) => entry.whole);
-    if (whole.length === 1 && whole[0].kind === Kind.FILE) {
-      return { name: whole[0].path.split('/').at(-1), blob: contents(whole[0]), entries: whole, contents };
-    }
-    const end = farthest(whole, contentsEnd);
-    const tops = new Set(whole.map((entry) => entry.path.split('/', 1)[0]));
-    const name = tops.size === 1 ? `${[...tops][0]}.zip` : 'p2p-copy.zip';
-    const blob = new Blob([file.slice(0, end), ...centralDirectory(whole, end)], { type: 'application/zip' });
-    return { name, blob, entries: whole, contents };
+  /** The file of a transfer, to read and write. */
+  async open(id) {
+    const file = await (await folder()).getFileHandle(id, { create: true });
+    return file.createSyncAccessHandle();
   }
+
+  /** The file of a transfer as it is now. */
+  async file(id) {
+    return (await (await folder()).getFileHandle(id)).getFile();
+  }
+
+  /** Bytes for which there is space, about. */
+  async space() {
+    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
+    return quota - usage;
+  }
+
+  /** What does not fit is seen when it comes: the browser's estimate is no promise. */
+  checkSize() {}
+}
+
+/** What a finished transfer gives its user: one file as it is, or a zip file of all. */
+export async function resultOf(store, id) {
+  const entries = await store.entries(id);
+  const file = await store.file(id);
+  const contents = (entry) => file.slice(entry.at + localHeader(entry).length, contentsEnd(entry));
+  const whole = entries.filter((entry) => entry.whole);
+  if (whole.length === 1 && whole[0].kind === Kind.FILE) {
+    return { name: whole[0].path.split('/').at(-1), blob: contents(whole[0]), entries: whole, contents };
+  }
+  const end = farthest(whole, contentsEnd);
+  const tops = new Set(whole.map((entry) => entry.path.split('/', 1)[0]));
+  const name = tops.size === 1 ? `${[...tops][0]}.zip` : 'p2p-copy.zip';
+  const blob = new Blob([file.slice(0, end), ...centralDirectory(whole, end)], { type: 'application/zip' });
+  return { name, blob, entries: whole, contents };
 }
 
 const contentsEnd = (entry) => entry.at + localHeader(entry).length + entry.size;
@@ -177,8 +205,7 @@ export class Arena {
 
   static async open(store, id) {
     await prepare();
-    const file = await (await folder()).getFileHandle(id, { create: true });
-    const handle = await file.createSyncAccessHandle();
+    const handle = await store.open(id);
     return new Arena(store, id, handle, await Promise.all(HASHED.map(() => createCRC32())), await store.entries(id));
   }
 
