@@ -244,7 +244,9 @@ def test_the_policy_allows_this_script_and_this_style_only() -> None:
             if facts.get("http-equiv") == "Content-Security-Policy":
                 self.policy = facts["content"] or ""
             self.references += [
-                value for name, value in attrs if value and (name == "src" or (name == "href" and tag == "link"))
+                value
+                for name, value in attrs
+                if value and (name == "src" or (name == "href" and tag == "link"))
             ]
 
         def handle_data(self, data: str) -> None:
