@@ -177,6 +177,9 @@ async def test_a_bug_on_one_side_is_told_to_the_other(tmp_path: Path, role: str,
     setattr(both, role, Broken(at))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer_limits, "PROGRESS_INTERVAL", 0.0)
+        patch.setattr(
+            transfer_limits, "OBSERVER_INTERVAL", 0.0
+        )  # a quick transfer, too, is told of three times
         lasting = {"patience": 3600.0}
         await copy([tmp_path / "file"], tmp_path / "out", both=both, sending=lasting, receiving=lasting)
     broken, told = (both.sent, both.received) if role == "sender" else (both.received, both.sent)

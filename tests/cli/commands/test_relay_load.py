@@ -78,7 +78,7 @@ def test_with_tls_people_read_the_same(tmp_path: Path, trust: str) -> None:
     assert re.search(r"^milliseconds +times +50 % +90 % +99 % +longest$", out, re.MULTILINE)
     for step in ("connect (TCP, TLS, WebSocket)", "hello to welcome", "connect to paired", "round trip"):
         assert re.search(rf"^{re.escape(step)} +\d+ +\d+\.\d ", out, re.MULTILINE)
-    assert "At once: 3 waiting, 2 pairings." in out
+    assert re.search(r"^At once: 3 waiting, (1 pairing|2 pairings)\.", out, re.MULTILINE)  # see above
     assert out.endswith("Nothing failed.\n")
 
 
