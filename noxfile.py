@@ -45,10 +45,16 @@ PIPING = "piping-server"
 SPHINX = ("-W", "--keep-going", "-q", "-E")
 """The whole documentation anew; a warning is an error, also one about a link within it that leads nowhere."""
 
-PYTEST = ("python", "-m", "pytest", "-n", "3")
-"""Three workers, on two processors, too: much of what the tests wait for is a socket, a process or a clock."""
+PYTEST = ("python", "-m", "pytest", "-n", "4")
+"""Four workers, on two processors, too: much of what the tests wait for is a socket, a process or a clock."""
 
-NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once and not slow")
+COMPILED_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""The tests start a thousand processes of our programs; each would compile them anew if Python may not keep that."""
+
+WITHOUT_PAGE = {"P2P_COPY_WEB": "no"}
+"""For installing what does not serve the page for browsers: its build takes longer than all the rest."""
+
+NOT_AGAIN = ("--ignore=tests/contrib", "--ignore=tests/test_documents.py", "-m", "not once and not slow")
 """Not what is the same whatever the version of Python, systemd, proxies and shells among it, nor what takes long."""
 
 PROGRAMS = (
@@ -56,15 +62,18 @@ PROGRAMS = (
     "tests/test_pipes.py",
     "tests/api/test_examples.py",
     *(f"tests/cli/test_{name}.py" for name in ("again", "completion", "json", "on_a_terminal", "proxies")),
+    *(f"tests/cli/test_{name}.py" for name in ("embedded_relay", "several_relays")),
     "tests/cli/commands",
     *(f"tests/cli/ui/test_{name}.py" for name in ("prompt", "sharing", "stuck_output")),
     "tests/platforms",
+    "tests/relay/workers",
+    "tests/relay/test_acme.py",
 )
 NO_PROGRAMS = tuple(f"--ignore={path}" for path in PROGRAMS)
-"""Whole programs take their time: they run on the oldest Python and the newest, with the newest of what we need."""
+"""Whole programs take their time: they run on the oldest Python, with the newest of what we need."""
 
 NO_FILES = ("--ignore=tests/files",)
-"""Nothing there depends on a library's version."""
+"""Nothing there depends on a library's version, and no Python in between does what the oldest and newest do not."""
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -123,17 +132,19 @@ _NPM = (
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests on the oldest Python, and on the others what may differ; with the newest versions of what we need."""
-    session.install("-e", ".", *group("test"))
-    less = NO_PAGE if session.python == OLDEST else (*NO_PAGE, *NOT_AGAIN)
-    session.run(*PYTEST, *less, *(NO_PROGRAMS if session.python in BETWEEN else ()), *session.posargs)
+    session.install("-e", ".", *group("test"), env=WITHOUT_PAGE)
+    less = () if session.python == OLDEST else (*NOT_AGAIN, *NO_PROGRAMS)
+    if session.python in BETWEEN:
+        less = (*less, *NO_FILES)
+    session.run(*PYTEST, *NO_PAGE, *less, *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session(name="lowest", python=OLDEST)
 def lowest_versions(session: nox.Session) -> None:
     """What may differ with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
-    session.install("-e", ".", *pinned, *group("test"))
-    session.run(*PYTEST, *NO_PAGE, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs)
+    session.install("-e", ".", *pinned, *group("test"), env=WITHOUT_PAGE)
+    session.run(*PYTEST, *NO_PAGE, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs, env=COMPILED_ONCE)
 
 
 @nox.session(python=OLDEST)
@@ -145,7 +156,7 @@ def web(session: nox.Session) -> None:
     elif build_tools(session):
         session.run(*_NPM, "run", "build", external=True)
     # Each test waits much of its time, for a start or for another try: more of them at once than there are processors.
-    session.run("python", "-m", "pytest", "-n", "4", "-rs", "tests/web", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "4", "-rs", "tests/web", *session.posargs, env=COMPILED_ONCE)
 
 
 def build_tools(session: nox.Session) -> bool:
@@ -171,7 +182,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def typecheck(session: nox.Session) -> None:
     """Types, strictly: of all files for Linux, of those that also run elsewhere for macOS and Windows."""
-    session.install("-e", ".", *group("typing"))
+    session.install("-e", ".", *group("typing"), env=WITHOUT_PAGE)
     session.run("mypy")
     for platform in ("darwin", "win32"):
         session.run("mypy", "--platform", platform, "p2p_copy", "docs/examples")
