@@ -26,7 +26,7 @@ from tests.relay.clients import room
 from tests.relay.workers.relays import WorkersRelay
 from tests.support.acme_authorities import Served, pebble
 from tests.support.ordered import Ordered
-from tests.support.processes import receiver, sender
+from tests.support.processes import Running, receiver, sender
 
 LIFE = 20
 """Seconds that a certificate lives: it is renewed when half of them have passed."""
@@ -118,10 +118,9 @@ class Soak:
                 sender(self.relay.url, source, code=code, options=options, P2P_COPY_STATE_DIR=state),
                 receiver(self.relay.url, out, code=code, options=options, P2P_COPY_STATE_DIR=state),
             )
-            for side in sides:
-                ended, _, said = await trio.to_thread.run_sync(side.wait, seconds + PATIENCE)
-                if ended or "econnect" in said:
-                    self.wrong.append(f"transfer {self.transfers}: exit code {ended}: {said[-500:]}")
+            async with trio.open_nursery() as nursery:
+                for side in sides:
+                    nursery.start_soon(self.see_end, side, seconds + PATIENCE)
             if not (out / "source").exists() or (out / "source").read_bytes() != source.read_bytes():
                 self.wrong.append(f"transfer {self.transfers}: what arrived differs")
             elif seconds > 2 * LIFE and self.renewals - before < seconds / LIFE / 2:
@@ -130,6 +129,17 @@ class Soak:
                 )
             (out / "source").unlink(missing_ok=True)
             self.transfers += 1
+
+    async def see_end(self, side: Running, seconds: float) -> None:
+        """Wait for the end of one side, which must have gone well without a new connection."""
+        what = f"transfer {self.transfers}"
+        try:
+            code, _, said = await trio.to_thread.run_sync(side.wait, seconds)
+        except AssertionError as error:
+            self.wrong.append(f"{what}: {error}")
+            return
+        if code or "econnect" in said:
+            self.wrong.append(f"{what}: exit code {code}: {said[-500:]}")
 
     async def run(self, seconds: float) -> None:
         async with trio.open_nursery() as nursery:
