@@ -1,10 +1,14 @@
-"""One pairing and many at a relay of ours, as fast as they go: the clients are those of `p2p-copy relay-load`."""
+"""One pairing and many at a relay of ours, as fast as they go, and how fast it pairs meanwhile.
+
+The clients are those of `p2p-copy relay-load`. Those who pair come one pair after the other from a process of their
+own: in the process of the others they would mostly wait for these.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.bench.contestants import UNLIMITED
 from tests.bench.runs import HOST, Failed, Place, free_port, serving, variables
@@ -16,8 +20,10 @@ MANY = 32
 SECONDS = 8.0
 """For how long all pairings move bytes."""
 
-SIZE = "16MiB"
-"""Bytes of each pairing, after which the next one begins: so there are new pairs all the time."""
+LOAD = ("relay-load", "--waiters", "0", "--rate", "none", "--json")
+MOVES = ("--size", "256M", "--ramp", "1s")
+PAIRS = ("--pairings", "1", "--size", "1K", "--ramp", "2s")
+"""Begins to measure a second after the others have come."""
 
 
 class Pairings(NamedTuple):
@@ -28,7 +34,7 @@ class Pairings(NamedTuple):
 
 
 def measure(program: str, count: int, folder: Path, seconds: float = SECONDS) -> Pairings:
-    """Let `count` pairings move bytes at once through one relay.
+    """Let `count` pairings move bytes at once through one relay, and one pair after the other come.
 
     Raises:
         Failed: something went wrong, or not all came.
@@ -36,22 +42,28 @@ def measure(program: str, count: int, folder: Path, seconds: float = SECONDS) ->
     """
     port, env = free_port(), variables()
     words = (program, "run-relay-server", HOST, str(port), "--no-tls", "--allow-load-test", *UNLIMITED)
+    kinds = ((*MOVES, "--pairings", str(count), "--duration", f"{seconds:g}s"),
+             (*PAIRS, "--duration", f"{seconds - 1:g}s"))  # fmt: skip
     with serving(words, folder, env, port, Place()):
-        load = (
-            "relay-load",
-            f"ws://{HOST}:{port}",
-            "--waiters",
-            "0",
-            "--pairings",
-            str(count),
-            "--rate",
-            "none",
-        )
-        timing = ("--size", SIZE, "--ramp", "1s", "--duration", f"{seconds:g}s", "--json")
-        done = subprocess.run([program, *load, *timing], capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise Failed(f"relay-load ended with {done.returncode}: {done.stderr.strip()}")
-    report = json.loads(done.stdout.splitlines()[-1])
+        loads = [
+            subprocess.Popen(
+                [program, *LOAD, f"ws://{HOST}:{port}", *kind],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=env,
+            )
+            for kind in kinds
+        ]
+        moving, pairing = [_report(load) for load in loads]
+    return Pairings(moving["rate"], pairing["pair"]["p99"])
+
+
+def _report(load: subprocess.Popen[str]) -> dict[str, Any]:
+    out, errors = load.communicate()
+    if load.returncode:
+        raise Failed(f"relay-load ended with {load.returncode}: {errors.strip()}")
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
     if not report["is_whole"] or report["pair"] is None:
         raise Failed("relay-load ended before all pairings had come")
-    return Pairings(report["rate"], report["pair"]["p99"])
+    return report
