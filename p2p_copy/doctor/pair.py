@@ -1,6 +1,6 @@
 """Pairing with itself: two sides, both in this process, that meet at the relay as those of a transfer do.
 
-What they send is random and is written nowhere. The connections are cut at the end.
+What they send is random and is written nowhere.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Pair(NamedTuple):
 
 @asynccontextmanager
 async def paired(access: RelayAccess) -> AsyncIterator[Pair]:
-    """Let two sides with a new code meet at the relay; yield them, and cut them when the body ends.
+    """Let two sides with a new code meet at the relay; yield them. They part when the body ends; if it
+    fails, they are cut.
 
     Raises:
         PeerTimeout: both were welcomed, and did not meet.
@@ -53,7 +54,8 @@ async def paired(access: RelayAccess) -> AsyncIterator[Pair]:
     """
     code = Code.generate()
     found: dict[Role, Channel] = {}
-    met = trio.Event()
+    met, over = trio.Event(), trio.Event()
+    parted = {role: trio.Event() for role in Role}
 
     async def side(role: Role) -> None:
         options = ConnectOptions(role, [access], code, limits.PAIR_WAIT, Observer(), links=1)
@@ -62,13 +64,17 @@ async def paired(access: RelayAccess) -> AsyncIterator[Pair]:
             found[role] = channel
             if len(found) == len(Role):
                 met.set()
-            await trio.sleep_forever()
+            await over.wait()
+        parted[role].set()
 
     async with service_nursery() as nursery:
         for role in Role:
             nursery.start_soon(side, role)
         await met.wait()
         yield Pair(found[Role.SENDER], found[Role.RECEIVER])
+        over.set()
+        for each in parted.values():  # politely, so that the relay counts no side as lost
+            await each.wait()
 
 
 def not_met() -> PeerTimeout:

@@ -23,7 +23,7 @@ from p2p_copy.options import RelayAccess
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport import limits as transport_limits
 from tests.doctor.support import AFTER_WELCOME, Front, examined, given_to, serving_front
-from tests.relay.clients import Relay
+from tests.relay.clients import Relay, relay_running
 from tests.support.other_protocols import SSH
 from tests.support.proxies import Tunnel, saying, serving_proxy
 
@@ -43,6 +43,13 @@ async def test_all_is_well_without_tls(tmp_path: Path) -> None:
     for check in (Check.SPEED_THERE, Check.SPEED_BACK, Check.DISK):
         assert (found.findings[check].rate or 0) > 0
     assert (found.findings[Check.ROUND_TRIP].seconds or 0) > 0
+
+
+async def test_the_relay_counts_no_side_as_lost(tmp_path: Path) -> None:
+    async with relay_running() as relay:
+        await examined(str(relay.address), tmp_path)
+        await wait_all_tasks_blocked(0.05)
+        assert +relay.server.tally.outcomes == {"complete": 1}
 
 
 async def test_all_is_well_with_tls_and_the_certificate_is_the_relays_own(
