@@ -55,6 +55,7 @@ export class Conversation {
 
   /** Use acks from now on: `links` of the Accept is more than one. */
   spread(links, codec) {
+    this.#unanswered = Date.now();
     if (links === 1) return;
     this.#codec = codec;
     this.link.most = 2 * limits.MULTIPATH_BYTES;
@@ -173,20 +174,22 @@ export class Conversation {
     this.#line.catch(() => {}); // the next receive says why
   }
 
-  /** Throw `Lost` if nothing has come of the other side for long although it has something to acknowledge. */
-  check() {
-    if (this.#codec && this.#sizes.length && Date.now() - this.#unanswered > SILENCE * 1000) {
-      throw new Lost('Nothing comes through any more.');
-    }
+  /**
+   * End a link over which nothing comes any more: the receive that waits fails, and this side comes back. A browser itself
+   * takes many minutes to see that, and with nothing to send it sees it never.
+   */
+  endIfDead() {
+    if (Date.now() - this.#unanswered > SILENCE * 1000 && this.#expects) this.end(Close.GIVEN_UP);
   }
 
-  /** End the link if `check` would throw: the receive that waits fails, and this side comes back. */
-  endIfDead() {
-    try {
-      this.check();
-    } catch {
-      this.end(Close.GIVEN_UP);
-    }
+  /**
+   * Whether something of the other side is due. With acks that is one for each record. Without them a receiver, which is
+   * the program then, says every few seconds how far it is. It may be busy instead, with a slow disk or a question to
+   * its user, but then a relay that can reach this side has said that nothing comes.
+   */
+  get #expects() {
+    if (this.#codec) return this.#sizes.length > 0;
+    return this.role === 'sender' && this.link.flow === null;
   }
 
   /** Tell the other side why this side ends, if that is still possible, and close. Returns whether it was told. */

@@ -1,12 +1,15 @@
 // One WebSocket to the relay, and what a relay says before two clients are paired: docs/protocol.md section 3.
 
 import { Lost, NotReached, PeerFailed, RelayError } from '../protocol/errors.js';
-import { MAX_HELLO, MAX_TEXT, PROTOCOL_VERSION } from '../protocol/limits.js';
+import { LEAST_REDIAL, MAX_HELLO, MAX_TEXT, PROTOCOL_VERSION, REDIAL_AFTER } from '../protocol/limits.js';
 import { shown } from '../protocol/names.js';
 import { utf8 } from '../protocol/bytes.js';
 
 /** Seconds to reach the relay: a browser itself may try for minutes. */
 const CONNECT_TIMEOUT = 20;
+
+/** Seconds for which a side that has dialled again keeps both connections: a relay refuses a new one sooner. */
+const REDIAL_SETTLED = 5;
 
 /** Bytes that the browser may still hold of what was sent before more is made: it takes any amount. */
 const MOST_BUFFERED = 4 * 1024 * 1024;
@@ -61,6 +64,9 @@ export class Link {
 
   /** Called with each report of what the relay sees move. */
   onFlow = () => {};
+
+  /** The last of these reports since something came of the other side, or null. */
+  flow = null;
 
   constructor(socket, signal) {
     this.#socket = socket;
@@ -140,9 +146,13 @@ export class Link {
   async receive(seconds = 0) {
     for (;;) {
       const message = await this.next(seconds);
-      if (typeof message !== 'string') return message;
+      if (typeof message !== 'string') {
+        this.flow = null;
+        return message;
+      }
       const flow = parse(message);
       if (flow?.type !== 'movement') throw new Lost('The relay said something that makes no sense here.');
+      this.flow = flow;
       this.onFlow(flow);
     }
   }
@@ -197,31 +207,88 @@ function refused(fields) {
 
 const NOT_A_RELAY = 'The server there is not a p2p-copy relay.';
 
+/** One connection that waits in a room. */
+class Seat {
+  #link = null;
+  #left = false;
+
+  /** `features`: what this side says of itself. */
+  constructor(place, until, signal, ...features) {
+    /** What the relay says when it has accepted this side. */
+    this.welcome = this.#join(place, until, signal, features);
+    /** The link, when the other side has come. */
+    this.paired = this.welcome.then(() => this.#expect('paired', until)).then(() => this.#link);
+    for (const promise of [this.welcome, this.paired]) promise.catch(() => {}); // some are not waited for
+  }
+
+  async #join({ relay, room, role, program, token = null, claim }, until, signal, features) {
+    this.#link = await Link.open(`${relay}/v1/${room}`, signal);
+    if (this.#left) this.leave();
+    this.#link.send(JSON.stringify({ type: 'hello', version: PROTOCOL_VERSION, role, program, token, features, claim }));
+    return this.#expect('welcome', until);
+  }
+
+  async #expect(type, until) {
+    const left = Math.max((until - Date.now()) / 1000, 0.001);
+    const message = await this.#link.next(left, new PeerFailed('The other side did not come in time.'));
+    const fields = typeof message === 'string' ? parse(message) : null;
+    if (fields?.type === 'refused') throw refused(fields);
+    if (fields?.type !== type) throw new RelayError(NOT_A_RELAY);
+    return fields;
+  }
+
+  leave() {
+    this.#left = true;
+    this.#link?.close();
+  }
+}
+
+const seconds = (number) => new Promise((resolve) => setTimeout(resolve, number * 1000));
+
+/** Seconds until this side dials again: at another time than others that came with it. */
+function redialAfter({ again }) {
+  const asked = Number.isSafeInteger(again) ? again : REDIAL_AFTER;
+  return Math.max(asked, LEAST_REDIAL) * (0.5 + Math.random());
+}
+
+/** Which of this side's two connections goes on: the one that is paired first, or the new one once it is settled. */
+function better(old, spare) {
+  const settled = () => seconds(REDIAL_SETTLED).then(() => spare);
+  return Promise.race([
+    old.paired.then(() => old, () => spare.welcome.then(() => spare, () => old)),
+    spare.paired.then(() => spare, () => old), // one that fails changes nothing
+    spare.welcome.then(settled, () => old),
+  ]);
+}
+
 /**
  * Take a place in a room, and wait there until the other side has come; return the link.
+ *
+ * A side that waits for long dials again now and then: by now the other one may come to another relay at that address,
+ * or the connection may be dead, which a browser does not see (docs/protocol.md section 3).
  *
  * @param {{relay: string, room: string, role: string, claim: string, program: string, token?: string|null}} place
  * @param {{seconds: number, signal?: AbortSignal, welcomed?: (notice: string) => void}} options `seconds` to wait
  */
-export async function pair(place, { seconds, signal, welcomed = () => {} }) {
-  const link = await Link.open(`${place.relay}/v1/${place.room}`, signal);
-  const until = Date.now() + seconds * 1000;
+export async function pair(place, { seconds: wait, signal, welcomed = () => {} }) {
+  const until = Date.now() + wait * 1000;
+  let seat = new Seat(place, until, signal, 'movement');
+  let spare = null;
   try {
-    const { role, program, token = null, claim } = place;
-    link.send(
-      JSON.stringify({ type: 'hello', version: PROTOCOL_VERSION, role, program, token, features: ['movement'], claim }),
-    );
-    for (const expected of ['welcome', 'paired']) {
-      const left = Math.max((until - Date.now()) / 1000, 0.001);
-      const message = await link.next(left, new PeerFailed('The other side did not come in time.'));
-      const fields = typeof message === 'string' ? parse(message) : null;
-      if (fields?.type === 'refused') throw refused(fields);
-      if (fields?.type !== expected) throw new RelayError(NOT_A_RELAY);
-      if (expected === 'welcome') welcomed(sentence(fields.notice));
+    const welcome = await seat.welcome;
+    welcomed(sentence(welcome.notice));
+    for (;;) {
+      const link = await Promise.race([seat.paired, seconds(redialAfter(welcome))]);
+      if (link) return link;
+      spare = new Seat(place, until, signal, 'movement', 'still-waiting');
+      const chosen = await better(seat, spare);
+      (chosen === seat ? spare : seat).leave();
+      seat = chosen;
+      spare = null;
     }
-    return link;
   } catch (error) {
-    link.close();
+    seat.leave();
+    spare?.leave();
     throw error;
   }
 }
