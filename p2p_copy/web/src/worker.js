@@ -223,7 +223,7 @@ async function opened() {
 onmessage = async ({ data }) => {
   const tell = (event) => postMessage({ ...event, view: data.view }); // the page may show something else by then
   try {
-    store = await (opening ??= opened());
+    store ??= await (opening ??= opened());
     await COMMANDS[data.do](data, tell);
   } catch (error) {
     failed(error, tell);

@@ -32,8 +32,13 @@ export class Conversation {
   #over = false;
   #unread = null;
 
-  /** @param {{link: import('./link.js').Link, session: object, role: string}} met */
-  constructor({ link, session, role }) {
+  /**
+   * @param {{link: import('./link.js').Link, session: object, role: string, ticket: Uint8Array, anew: boolean}} met
+   * ticket: by which both sides meet again; anew: the other side knew nothing of an earlier meeting
+   */
+  constructor({ link, session, role, ticket = null, anew = false }) {
+    this.ticket = ticket;
+    this.anew = anew;
     this.link = link;
     this.role = role;
     this.peer = role === 'sender' ? 'receiver' : 'sender';

@@ -32,7 +32,25 @@ const AS_ASKED = new Set([Reason.SKIPPED, Reason.EXCLUDED, Reason.UNMADE]);
 /** Whether something is missing that should be there. */
 export const isFailure = (reason) => !AS_ASKED.has(reason);
 
-export const sentenceOf = (reason) => SENTENCES[reason] ?? SENTENCES[Reason.OTHER];
+const sentenceOf = (reason) => SENTENCES[reason] ?? SENTENCES[Reason.OTHER];
+
+/** Entries that do not arrive and are told by name: the page shows no more. */
+const MOST_PROBLEMS = 200;
+
+/** Entries that do not arrive, as the person sees them. */
+export class Problems {
+  list = [];
+
+  constructor(tell) {
+    this.tell = tell;
+  }
+
+  add(path, reason) {
+    const problem = { path: shown(path), why: sentenceOf(reason) };
+    if (this.list.length < MOST_PROBLEMS) this.list.push(problem);
+    this.tell({ step: 'problem', ...problem });
+  }
+}
 
 /** The error that the other side's Abort is here. `who` is 'sender' or 'receiver'. */
 export function givenUp({ reason, sentence }, who) {

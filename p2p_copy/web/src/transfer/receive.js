@@ -5,23 +5,16 @@ import { Declined, NoSpace, PeerFailed, PeerMisbehaved, TooMany, TransferError }
 import { Manifest } from '../protocol/manifest.js';
 import { Kind, Reason } from '../protocol/messages.js';
 import { shown } from '../protocol/names.js';
-import { Conversation } from '../peer/conversation.js';
-import { meet, newClaim, pauseAfterLoss, Acquaintance } from '../peer/meet.js';
-import { farewell, givenUp, isFailure, sentenceOf } from './reasons.js';
+import { pauseAfterLoss } from '../peer/meet.js';
+import { farewell, givenUp, isFailure, Problems } from './reasons.js';
+import { HEARTBEAT, OFFER_TIMEOUT, Side, WAIT } from './side.js';
 import { Arena } from './store.js';
 
-/** Seconds between two reports to the sender, which also show that this side is there. */
+/** Seconds between two reports to the sender. */
 const PROGRESS_INTERVAL = 0.5;
-const HEARTBEAT = 3;
 
-/** Seconds to wait for the sender's offer, and for its goodbye. */
-const OFFER_TIMEOUT = 60;
-const VERIFY_TIMEOUT = 3660;
+/** Seconds to wait for the sender's goodbye. */
 const GOODBYE_TIMEOUT = 30;
-
-/** Seconds for which a side looks for the other one: the first time, and after a loss. */
-const WAIT = 3600;
-const PATIENCE = 3600;
 
 /** Seconds for which a side that has given its receipt comes back for the sender's goodbye. */
 const LINGER = 180;
@@ -41,30 +34,23 @@ export const MOST_ENTRIES = 500_000;
 /** Messages after which something is not here any more that was. */
 const REPLACING = new Set(['Data', 'Hole', 'FileFail']);
 
-/** Files whose problems are told by name. */
-const MOST_PROBLEMS = 200;
-
 /**
  * One transfer.
  *
- * `tell` hears what happens, as objects with a `step`. `ask` is shown `{files, size, counted, entries, space}` and
+ * `kept` is what the store has of it, null for a new one. `ask` is shown `{files, size, counted, entries, space}` and
  * returns whether to receive that. `hold` keeps other tabs from a transfer.
  */
-export class Receiver {
+export class Receiver extends Side {
   #started = null;
   #told = null; // when all was here, compared and noted; since then only the sender's goodbye is missing
   #confirmed = false; // that has been so once: what this side has belongs to its user
 
-  constructor({ store, relay, code, kept, program, words, tell, ask, hold, signal, token = null, typed = false }) {
+  constructor({ store, kept = null, ask, hold, ...common }) {
+    super('receiver', common, kept);
     this.store = store;
-    this.known = new Acquaintance(code, kept?.ticket ?? null, kept?.claim ?? newClaim());
-    this.place = { relay, role: 'receiver', program, token, typed };
-    this.record = kept ?? null; // what the store has of this transfer
-    this.words = words;
-    this.tell = tell;
+    this.record = kept;
     this.ask = ask;
     this.hold = hold;
-    this.signal = signal;
   }
 
   /** Receive everything; return `{id, files, size, failures, problems, root}`. */
@@ -77,10 +63,8 @@ export class Receiver {
     for (let losses = 0; ; losses++) {
       let conversation = null;
       try {
-        const found = await meet(this.known, this.place, { seconds, signal: this.signal, tell: this.tell });
-        conversation = new Conversation(found);
-        conversation.link.onFlow = (flow) => this.tell({ step: 'flow', flow });
-        await this.#meeting(found, conversation);
+        conversation = await this.meet(seconds);
+        await this.#meeting(conversation);
         await conversation.close();
         return await this.#done();
       } catch (error) {
@@ -101,9 +85,7 @@ export class Receiver {
           throw failure;
         }
         if (conversation?.heard > 1) losses = 0;
-        this.tell({ step: 'lost', why: failure.message });
-        await pauseAfterLoss(losses, this.signal);
-        seconds = PATIENCE;
+        seconds = await this.pause(failure, losses);
       }
     }
   }
@@ -146,11 +128,10 @@ export class Receiver {
     await this.store.save(this.record);
   }
 
-  async #meeting(found, conversation) {
-    const verifies = found.session.peerCapabilities.has('verify');
-    this.tell({ step: 'paired', words: this.words(found.session.verify), verifies });
-    if (found.anew && this.record) this.tell({ step: 'forgotten' });
-    const [offer, ...others] = await conversation.hear(verifies ? VERIFY_TIMEOUT : OFFER_TIMEOUT);
+  async #meeting(conversation) {
+    const seconds = this.greet(conversation);
+    if (conversation.anew && this.record) this.tell({ step: 'forgotten' });
+    const [offer, ...others] = await conversation.hear(seconds);
     if (!offer || others.length) throw new PeerMisbehaved('The other side began with something else than an offer.');
     if (offer.type === 'Abort') throw givenUp(offer, 'sender');
     if (offer.type === 'Goodbye' && this.#told) return;
@@ -159,8 +140,8 @@ export class Receiver {
       throw new PeerFailed('The sender sends the output of a pipe, which needs the program: a browser takes files.');
     }
     if (!this.record) await this.#question(conversation, offer);
-    this.record.ticket = found.ticket;
-    this.known.tickets = [found.ticket];
+    this.record.ticket = conversation.ticket;
+    this.known.tickets = [conversation.ticket];
     await this.store.save(this.record); // before anything of the transfer is sent
     const arena = await Arena.open(this.store, this.record.id);
     try {
@@ -268,7 +249,7 @@ class Consumer {
     this.spared = 0; // of those, what was here before
     this.rejected = 0;
     this.failures = 0;
-    this.problems = [];
+    this.problems = new Problems(tell);
     this.path = '';
   }
 
@@ -386,9 +367,7 @@ class Consumer {
   #problem(path, reason) {
     if (!isFailure(reason)) return;
     this.failures++;
-    const problem = { path: shown(path), why: sentenceOf(reason) };
-    if (this.problems.length < MOST_PROBLEMS) this.problems.push(problem);
-    this.tell({ step: 'problem', ...problem });
+    this.problems.add(path, reason);
   }
 
   /** Send what there is to answer, and now and then how much is here. */
@@ -424,10 +403,9 @@ class Consumer {
     const root = this.#manifest.finish(this.finish);
     this.arena.keepOnly(this.#named);
     const { files, delivered: size, rejected, failures, problems } = this;
-
     return {
       receipt: { type: 'Receipt', files, size, rejected, skipped: 0, root },
-      outcome: { files, size, failures, problems, root: hex(root) },
+      outcome: { files, size, failures, problems: problems.list, root: hex(root) },
     };
   }
 }

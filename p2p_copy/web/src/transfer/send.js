@@ -6,11 +6,10 @@ import { Lost, PeerFailed, PeerMisbehaved, TransferError } from '../protocol/err
 import * as limits from '../protocol/limits.js';
 import { encodeEntry, Kind, Reason } from '../protocol/messages.js';
 import { shown } from '../protocol/names.js';
-import { Conversation } from '../peer/conversation.js';
 import { Close } from '../peer/link.js';
-import { Acquaintance, meet, newClaim, pauseAfterLoss } from '../peer/meet.js';
 import { arrange } from './outgoing.js';
-import { farewell, givenUp, isFailure, sentenceOf } from './reasons.js';
+import { farewell, givenUp, isFailure, Problems } from './reasons.js';
+import { HEARTBEAT, Side, USER_TIMEOUT, WAIT } from './side.js';
 
 /** Bytes of a file that are read and sent at once. */
 const CHUNK = 960 * 1024;
@@ -18,28 +17,16 @@ const CHUNK = 960 * 1024;
 /** Content bytes up to which small files share a record. */
 const RECORD_TARGET = 256 * 1024;
 
-/** Seconds for which a side waits for the other one to come: the first time, and after a loss. */
-const WAIT = 3600;
-const PATIENCE = 3600;
-
-/** Seconds between two looks at whether the link still carries anything. */
-const HEARTBEAT = 3;
-
-const OFFER_TIMEOUT = 60;
-const ANSWER_TIMEOUT = 3660;
+/** Seconds to wait for the receiver when only it has something to do. */
 const RECEIPT_TIMEOUT = 600;
-const MOST_PROBLEMS = 200;
 
-export class Sender {
+/** One transfer. */
+export class Sender extends Side {
   #sure = []; // the ticket that both sides certainly have
   #began = null;
 
-  constructor({ relay, code, files, program, words, tell, signal, token = null, typed = false }) {
-    this.known = new Acquaintance(code, null, newClaim());
-    this.place = { relay, role: 'sender', program, token, typed };
-    this.words = words;
-    this.tell = tell;
-    this.signal = signal;
+  constructor({ files, ...common }) {
+    super('sender', common);
     this.chosen = arrange(files);
   }
 
@@ -50,10 +37,8 @@ export class Sender {
     for (let losses = 0; ; losses++) {
       let conversation = null;
       try {
-        const found = await meet(this.known, this.place, { seconds, signal: this.signal, tell: this.tell });
-        conversation = new Conversation(found);
-        conversation.link.onFlow = (flow) => this.tell({ step: 'flow', flow });
-        const outcome = await this.#meeting(found, conversation);
+        conversation = await this.meet(seconds);
+        const outcome = await this.#meeting(conversation);
         await conversation.close();
         return outcome;
       } catch (error) {
@@ -70,23 +55,21 @@ export class Sender {
         }
         if (!(failure instanceof TransferError && failure.transient)) throw failure;
         if (conversation?.heard > 1) losses = 0;
-        this.tell({ step: 'lost', why: failure.message });
-        await pauseAfterLoss(losses, this.signal);
-        seconds = PATIENCE;
+        seconds = await this.pause(failure, losses);
       }
     }
   }
 
-  async #meeting(found, conversation) {
-    const verifies = found.session.peerCapabilities.has('verify');
-    this.tell({ step: 'paired', words: this.words(found.session.verify), verifies });
-    if (!this.known.tickets.includes(found.ticket)) this.known.tickets = [found.ticket, ...this.#sure];
+  async #meeting(conversation) {
+    const { ticket } = conversation;
+    const seconds = this.greet(conversation);
+    if (!this.known.tickets.includes(ticket)) this.known.tickets = [ticket, ...this.#sure];
     // No number of links: a receiver that is a browser asks for acks then, and the program has no reason to.
     await conversation.tell({ type: 'Offer', program: this.place.program, links: 0, partial: false });
     const acks = await conversation.acks();
-    const accept = await this.#answer(conversation, verifies);
+    const accept = await this.#answer(conversation, seconds);
     conversation.spread(accept.links, acks);
-    this.#sure = this.known.tickets = [found.ticket];
+    this.#sure = this.known.tickets = [ticket];
     if (accept.pipe) {
       await conversation.part(Reason.PIPE, 'it is a browser, and sends files only.');
       throw new PeerFailed('The receiver wants one stream for a pipe. A browser sends files to a directory only.');
@@ -99,8 +82,8 @@ export class Sender {
   }
 
   /** The receiver's answer to the offer, after it was shown a preview if it has asked for one. */
-  async #answer(conversation, verifies) {
-    for (let seconds = verifies ? ANSWER_TIMEOUT : OFFER_TIMEOUT; ; seconds = ANSWER_TIMEOUT) {
+  async #answer(conversation, seconds) {
+    for (; ; seconds = USER_TIMEOUT) {
       const messages = await conversation.hear(seconds);
       const [message] = messages;
       if (message?.type === 'Accept' && messages.length === 1) return message;
@@ -138,7 +121,6 @@ class Sending {
   #size = 0;
   #failures = 0;
   #unwanted = 0;
-  #problems = [];
   #sentBytes = 0;
   #began = performance.now();
 
@@ -148,6 +130,7 @@ class Sending {
     this.entries = entries;
     this.omitted = omitted;
     this.tell = tell;
+    this.problems = new Problems(tell);
   }
 
   async run() {
@@ -165,7 +148,7 @@ class Sending {
       hearing.catch(() => {});
     }
     const { files, size, rejected, root } = this.#receipt;
-    return { files, size, failures: this.#failures - this.#unwanted + rejected, problems: this.#problems, root: hex(root) };
+    return { files, size, failures: this.#failures - this.#unwanted + rejected, problems: this.problems.list, root: hex(root) };
   }
 
   async #hear() {
@@ -202,7 +185,7 @@ class Sending {
           throw new PeerMisbehaved('The receiver rejects something that it was not sent.');
         }
         this.#rejected.set(index, reason);
-        if (isFailure(reason)) this.#problem(path || this.entries[index].path, reason);
+        if (isFailure(reason)) this.problems.add(path || this.entries[index].path, reason);
         break;
       }
       case 'Holds':
@@ -230,12 +213,6 @@ class Sending {
     }
   }
 
-  #problem(path, reason) {
-    const problem = { path: shown(path), why: sentenceOf(reason) };
-    if (this.#problems.length < MOST_PROBLEMS) this.#problems.push(problem);
-    this.tell({ step: 'problem', ...problem });
-  }
-
   async #say() {
     const { entries } = this;
     const total = sums(entries);
@@ -243,7 +220,7 @@ class Sending {
     await this.conversation.tell({ type: 'Total', ...total });
     for (const message of this.omitted) {
       this.#failures++;
-      this.#problem(message.path, message.reason);
+      this.problems.add(message.path, message.reason);
       await this.#put(message, message.path.length + 20);
     }
     await this.#flush();
@@ -297,7 +274,7 @@ class Sending {
     } catch (error) {
       if (!(error instanceof Unreadable)) throw error;
       this.#failures++;
-      this.#problem(entry.path, error.reason);
+      this.problems.add(entry.path, error.reason);
       return await this.#giveUp(index, error.reason);
     } finally {
       digest.discard();
