@@ -205,7 +205,7 @@ def test_more_than_the_memory_takes_is_refused_before_it_begins(disk: Disk, tmp_
         large.truncate(513 * 1024 * 1024)
     sending = sender(disk.relay, tmp_path / "large", options=disk.trust)
     page = disk.open(f"#{disk.relay}")
-    assert "512 MiB at most" in page.inner_text("#limit")
+    page.locator("#limit").filter(has_text="512 MiB at most").wait_for()
     page.fill("#code", CODE)
     page.press("#code", "Enter")
     assert "at most 512 MiB in memory" in status(page, "It did not work")
@@ -224,6 +224,7 @@ def test_a_page_that_is_loaded_again_has_nothing_and_the_sender_is_told(disk: Di
     page.reload()
     page.locator("#start").wait_for()
     assert page.input_value("#relay") == disk.relay
+    page.locator("#limit").wait_for()  # what is kept was looked for by then
     assert not page.is_visible("#kept")
     code, _, errors = sending.wait()
     assert code != 0
