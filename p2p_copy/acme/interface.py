@@ -130,7 +130,7 @@ class TryFailed:
 
 @dataclass(frozen=True, slots=True)
 class OtherOrders:
-    """Another process has the folder and orders; this one uses what comes of it. Once for each wait."""
+    """Another process has the folder and orders; this one waits, and uses what comes of it if it is wanted here too."""
 
     folder: Path
 

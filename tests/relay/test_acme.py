@@ -347,7 +347,7 @@ def test_two_relays_with_one_directory_get_one_certificate(
         one = start(ordered)
         assert gate.reached.wait(QUICK)  # it holds the lock
         other = start(there)
-        other.wait_for("another relay orders for")
+        other.wait_for("another relay orders in")
         gate.open.set()
         one.wait_for(OBTAINED)
         other.wait_for(OBTAINED)

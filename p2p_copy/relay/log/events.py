@@ -196,8 +196,9 @@ ORDER_FAILED: Final = Event(
 OTHER_ORDERS: Final = Event(
     "other-orders",
     logging.INFO,
-    "another relay orders for %(folder)s, and this one uses its certificates",
-    "Several relays have the same --acme-dir. One of them orders; if it ends another one does.",
+    "another relay orders in %(folder)s, and this one waits for it",
+    "Several relays have the same --acme-dir, and one orders at a time. The certificate is used here too if it is for "
+    "the same names; if not, or if the other relay ends, this one orders.",
     single=True,
 )
 CERTIFICATE_LATE: Final = Event(
