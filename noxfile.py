@@ -7,6 +7,7 @@ hours and run by name only: `nox --list` shows them with a dash.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -142,7 +143,9 @@ def tests(session: nox.Session) -> None:
 @nox.session(name="lowest", python=OLDEST)
 def lowest_versions(session: nox.Session) -> None:
     """What may differ with the lowest versions that pyproject.toml declares, on the oldest Python."""
-    pinned = lowest(PYPROJECT["project"]["dependencies"])
+    project = PYPROJECT["project"]
+    extras = itertools.chain(*project["optional-dependencies"].values())
+    pinned = lowest([*project["dependencies"], *extras])
     session.install("-e", ".", *pinned, *group("test"), env=WITHOUT_PAGE)
     session.run(*PYTEST, *NO_PAGE, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs, env=COMPILED_ONCE)
 
