@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
+from pathlib import Path
 
 from tests.contrib.programs import CONTRIB
 
@@ -37,8 +39,21 @@ def test_the_port_that_is_exposed_is_the_one_that_is_opened() -> None:
     assert int(given["EXPOSE"]) >= 1024
 
 
+def copied() -> list[str]:
+    """Return what comes from the clone."""
+    copies = [words.split() for instruction, words in instructions() if instruction == "COPY"]
+    return [source for words in copies if not words[0].startswith("--from") for source in words[:-1]]
+
+
 def test_everything_that_is_copied_into_it_exists() -> None:
-    for instruction, words in instructions():
-        if instruction == "COPY" and not words.startswith("--from"):
-            *sources, _ = words.split()
-            assert all((CONTRIB.parent / source).exists() for source in sources)
+    assert all((CONTRIB.parent / source).exists() for source in copied())
+
+
+def test_everything_that_the_build_of_the_package_runs_or_reads_is_copied_into_it() -> None:
+    project = tomllib.loads((CONTRIB.parent / "pyproject.toml").read_text())
+    hatch = project["tool"]["hatch"]
+    needed = {project["project"]["readme"], *project["project"]["license-files"]}
+    needed |= {hatch["version"]["path"], *hatch["build"]["targets"]["wheel"]["packages"]}
+    needed |= {hook["path"] for hook in hatch["build"]["hooks"].values()}
+    for path in needed:
+        assert any(Path(path).is_relative_to(source) for source in copied()), path
