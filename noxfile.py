@@ -159,7 +159,8 @@ def web(session: nox.Session) -> None:
     elif build_tools(session):
         session.run(*_NPM, "run", "build", external=True)
     # Each test waits much of its time, for a start or for another try: more of them at once than there are processors.
-    session.run("python", "-m", "pytest", "-n", "4", "-rs", "tests/web", *session.posargs, env=COMPILED_ONCE)
+    words = ("-n", "4", "--dist", "loadgroup", "-rs", "tests/web")
+    session.run("python", "-m", "pytest", *words, *session.posargs, env=COMPILED_ONCE)
 
 
 def build_tools(session: nox.Session) -> bool:

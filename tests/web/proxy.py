@@ -24,6 +24,7 @@ class Proxy:
     """Passes connections on to a relay, byte by byte, so that a browser has the relay's own answers.
 
     Attributes:
+        relay: where connections go that come from now on.
         port: where it listens, at 127.0.0.1.
         asked: what clients have sent, the first bytes of each connection.
         slow_after: the bytes in one direction of a connection after which it only trickles: a transfer that has come
@@ -32,7 +33,7 @@ class Proxy:
     """
 
     def __init__(self, relay: tuple[str, int]) -> None:
-        self._relay = relay
+        self.relay = relay
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -74,7 +75,7 @@ class Proxy:
                 threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, socket.create_connection(self._relay) as relay:
+        with contextlib.suppress(OSError), client, socket.create_connection(self.relay) as relay:
             self._sockets += [client, relay]
             back = threading.Thread(target=self._copy, args=(relay, client), daemon=True)
             back.start()

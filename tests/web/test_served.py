@@ -23,7 +23,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
-def test_a_browser_receives_by_the_link(chromium: Any, tmp_path: Path, *, tls: bool) -> None:
+def test_a_browser_receives_by_the_link(browser: Any, tmp_path: Path, *, tls: bool) -> None:
     certificates = Certificates(tmp_path)
     source = tmp_path / "one file"
     source.write_bytes(os.urandom(100_000))
@@ -34,14 +34,14 @@ def test_a_browser_receives_by_the_link(chromium: Any, tmp_path: Path, *, tls: b
         sending.process.stdout.readline()
         link = sending.process.stdout.readline().strip().removeprefix("Or in a browser: ")
         assert link == f"{address.replace('ws', 'http', 1)}/#{quote(CODE)}"
-        context = chromium.new_context(ignore_https_errors=tls)
+        context = browser.new_context(ignore_https_errors=tls)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         told: list[str] = []
         page.on("console", lambda message: told.append(message.text))
         page.on("pageerror", lambda error: told.append(str(error)))
         page.goto(link)
-        page.locator("#accept").wait_for()
+        page.wait_for_selector("#accept")
         assert re.fullmatch(r"https?://127\.0\.0\.1:[0-9]+/", page.url), "the code is out of the address"
         page.click("#accept")
         status(page, "Received")

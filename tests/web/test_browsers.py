@@ -1,0 +1,103 @@
+"""What each browser must do, over wss, with a real relay and commands: in Chromium and in Firefox."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.processes import receiver, relay, sender
+from tests.web.conftest import World, ask, download, place, status, until
+from tests.web.test_page import MIB, begin, check, make_tree, same, stored, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.slow,  # a browser, a relay and a command have to start for each of these
+]
+
+
+def test_a_tree_arrives(secure: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    sending = sender(secure.relay, tree, options=secure.trust)
+    ask(secure.page)
+    assert secure.page.inner_text("#status") == "Receive 62 files, 3.1 MiB?"
+    assert secure.page.inner_text("#preview").splitlines()[0] == "tree/"
+    assert "tree/zero, 0 B" in secure.page.inner_text("#preview")
+    secure.page.click("#accept")
+    assert "62 files" in status(secure.page, "Received")
+    archive = download(secure.page, tmp_path)
+    code, _, errors = sending.wait()
+    assert (code, archive.name) == (0, "tree.zip"), errors
+    assert same(unpack(archive, tmp_path / "got") / "tree", tree)
+
+
+def test_files_are_sent(secure: World, tmp_path: Path) -> None:
+    (tmp_path / "chosen").mkdir()
+    for name, size in (("große Datei 😀.bin", 20 * MIB + 1), ("empty", 0)):
+        (tmp_path / "chosen" / name).write_bytes(os.urandom(size))
+    code = choose_files(secure.page, tmp_path / "chosen")
+    receiving = receiver(secure.relay, tmp_path / "out", code=code, options=("--yes", *secure.trust))
+    assert "2 files" in status(secure.page, "Sent")
+    ended, _, errors = receiving.wait()
+    assert ended == 0, errors
+    assert same(tmp_path / "out", tmp_path / "chosen")
+
+
+def choose_files(page: Any, folder: Path) -> str:
+    """Choose all files of a folder to send, and return the code."""
+    page.set_input_files("#files", [str(path) for path in folder.iterdir()])
+    page.click("#send")
+    page.wait_for_selector("#qr svg")
+    return str(page.inner_text("#code-shown"))
+
+
+def test_a_page_that_is_loaded_again_goes_on(secure: World, tmp_path: Path) -> None:
+    tree, sending = begin(secure, tmp_path)
+    secure.page.reload()
+    secure.proxy.hurry()
+    events = check(secure.page, tree, sending, tmp_path)
+    assert "resumed" in events
+
+
+def test_a_relay_that_is_killed_comes_back(secure: World, tmp_path: Path) -> None:
+    with relay(*secure.relay_options) as (another, _):
+        through_proxy = secure.url.replace("http", "ws", 1).rstrip("/")
+        tree, sending = begin(secure, tmp_path, through_proxy)
+        secure.relay_process.kill()
+        secure.proxy.cut()
+        until(secure.page, "() => document.getElementById('status').textContent === 'Trying again'")
+        secure.proxy.relay = place(another)
+        events = check(secure.page, tree, sending, tmp_path)
+    assert "resumed" in events
+    secure.errors.clear()  # Firefox tells there of each connection that fails
+
+
+def test_a_wrong_code_is_said_on_both_sides(secure: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    sending = sender(secure.relay, tmp_path / "file", options=secure.trust)
+    secure.page.fill("#code", "lab7-another passphrase")
+    secure.page.press("#code", "Enter")
+    assert "The codes differ" in status(secure.page, "It did not work")
+    assert sending.wait()[0] != 0
+    assert not stored(secure.page)
+
+
+@pytest.mark.xdist_group("firefox")
+def test_another_browser_receives(secure: World, other_browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "one file").write_bytes(os.urandom(3 * MIB))
+    secure.page.set_input_files("#files", [str(tmp_path / "one file")])
+    secure.page.click("#send")
+    secure.page.wait_for_selector("#qr svg")
+    link = secure.page.get_attribute("#copy-link", "data-link")
+    context = other_browser.new_context(ignore_https_errors=True)
+    other = secure.open(context, link.removeprefix(secure.url))
+    other.click("#accept")
+    status(other, "Received")
+    status(secure.page, "Sent")
+    got = download(other, tmp_path / "got")
+    assert got.read_bytes() == (tmp_path / "one file").read_bytes()
+    context.close()
