@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.processes import receiver, relay, sender
+from tests.support.processes import Running, receiver, relay, sender
 from tests.web.conftest import World, ask, download, place, status, until
-from tests.web.test_page import MIB, begin, check, make_tree, same, stored, unpack
+from tests.web.test_page import LARGE, MIB, MIDDLE, begin, check, halfway, make_tree, same, stored, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,10 @@ pytestmark = [
     pytest.mark.once,
     pytest.mark.slow,  # a browser, a relay and a command have to start for each of these
 ]
+
+KNOWN = 20
+"""Seconds within which the other side knows that a tab was closed: the browser closes its connection, and the relay
+passes that on at once. A side that was only silent would be given up much later, after a minute."""
 
 
 def test_a_tree_arrives(secure: World, tmp_path: Path) -> None:
@@ -53,6 +59,35 @@ def choose_files(page: Any, folder: Path) -> str:
     page.click("#send")
     page.wait_for_selector("#qr svg")
     return str(page.inner_text("#code-shown"))
+
+
+def test_a_sender_hears_that_the_tab_was_closed(secure: World, tmp_path: Path) -> None:
+    _, sending = begin(secure, tmp_path)
+    secure.page.close()
+    assert lost(sending)
+
+
+def test_a_receiver_hears_that_the_tab_was_closed(secure: World, tmp_path: Path) -> None:
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "file").write_bytes(os.urandom(LARGE))
+    secure.proxy.slow_after = MIDDLE
+    code = choose_files(secure.page, tmp_path / "chosen")
+    options = ("--yes", "--json", *secure.trust)
+    receiving = receiver(secure.relay, tmp_path / "out", code=code, options=options)
+    halfway(secure.page)
+    secure.page.close()
+    assert lost(receiving)
+
+
+def lost(running: Running) -> bool:
+    """Tell whether a command says in time that it has lost the other side; end it."""
+    late = threading.Timer(KNOWN, running.process.kill)
+    late.start()
+    assert running.process.stdout is not None
+    found = any(json.loads(line)["event"] == "reconnecting" for line in running.process.stdout)
+    late.cancel()
+    running.kill()
+    return found
 
 
 def test_a_page_that_is_loaded_again_goes_on(secure: World, tmp_path: Path) -> None:

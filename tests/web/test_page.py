@@ -280,6 +280,26 @@ def test_a_folder_is_sent_to_the_command_line(world: World, tmp_path: Path) -> N
     assert same(tmp_path / "out" / "tree", tree)
 
 
+def test_a_folder_that_is_dropped_is_sent_with_its_empty_folders(world: World, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    # The dragging itself is the system's; Chromium takes it from a debugger as it takes it from there.
+    debugger = world.context.new_cdp_session(world.page)
+    box = world.page.locator("#drop").bounding_box()
+    dragged = {"items": [], "files": [str(tree)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        at = {"x": box["x"] + 9, "y": box["y"] + 9}
+        debugger.send("Input.dispatchDragEvent", {"type": kind, **at, "data": dragged})
+    world.page.get_by_text("62 files, 3.1 MiB").wait_for()
+    world.page.click("#send")
+    world.page.locator("#qr svg").wait_for()
+    code = world.page.inner_text("#code-shown")
+    receiving = receiver(world.relay, tmp_path / "out", code=code, options=("--yes",))
+    status(world.page, "Sent")
+    ended, _, errors = receiving.wait()
+    assert ended == 0, errors
+    assert same(tmp_path / "out" / "tree", tree)
+
+
 def test_what_the_receiver_refuses_is_shown_to_the_sender(world: World, tmp_path: Path) -> None:
     tree = make_tree(tmp_path, large=10)
     (tmp_path / "out" / "tree").mkdir(parents=True)
