@@ -391,3 +391,12 @@ def balancers(session: nox.Session) -> None:
     """Relays that come and go behind nginx and HAProxy, which must be installed; a quarter of an hour."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.campaigns.balancers", *session.posargs)
+
+
+@nox.session(name="web-big", python=OLDEST)
+def web_big(session: nox.Session) -> None:
+    """Files of 1 and 4 GiB through the page in Chromium and Firefox; minutes, 12 GiB of disk. `-- --size 100M`."""
+    session.install("-e", ".", *group("test", "browser"))
+    if shutil.which("npm") and build_tools(session):
+        session.run(*_NPM, "run", "build", external=True)
+    session.run("python", "-m", "tests.campaigns.web", *session.posargs)
