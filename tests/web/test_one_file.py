@@ -19,7 +19,9 @@ import pytest
 from tests.support.certificates import Certificates
 from tests.support.processes import CODE, receiver, relay, sender
 from tests.web.conftest import MODULES, PATIENCE, STATIC, download, receive, status
+from tests.web.test_accessibility import AXE, findings
 from tests.web.test_page import make_tree, same, unpack
+from tests.web.test_protocol import needs_node, node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,6 +231,28 @@ def test_a_page_that_is_loaded_again_has_nothing_and_the_sender_is_told(disk: Di
     code, _, errors = sending.wait()
     assert code != 0
     assert "its page was closed" in errors
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in p2p_copy/web")
+def test_axe_finds_nothing_in_what_only_the_file_has(chromium: Any) -> None:
+    context = chromium.new_context(bypass_csp=True)  # axe itself is a script from elsewhere
+    page = context.new_page()
+    page.goto((STATIC / NAME).as_uri())
+    page.locator("#limit").wait_for()
+    page.add_script_tag(path=str(AXE))
+    found = findings(page)
+    page.fill("#relay", "http://relay.example")
+    page.press("#relay", "Enter")
+    page.get_by_text("needs TLS").wait_for()
+    found += findings(page)
+    context.close()
+    assert not found
+
+
+@needs_node
+@pytest.mark.skipif(not MODULES.is_dir(), reason="no npm packages")
+def test_what_is_kept_in_memory() -> None:
+    node("memory.test.mjs")
 
 
 @built
