@@ -20,7 +20,7 @@ import pytest
 
 from tests.contrib.balancers import HOSTS, PAIRS, Certificates, transfers
 from tests.contrib.programs import CONTRIB, PATIENCE, check, free_port, need, replaced, serving
-from tests.contrib.test_monitoring import metrics_in, queries
+from tests.contrib.test_monitoring import queries
 from tests.support.processes import Running
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ RELAYS = ("relay-1", "relay-2", "relay-3")
 def composed() -> dict[str, Any]:
     """Return all that Compose reads in the file."""
     compose = need("docker-compose")
+    if check(compose, "version", "--short").startswith("1."):
+        pytest.skip("docker-compose here is of version 1, which cannot say what it read as JSON")
     environment = {"GRAFANA_PASSWORD": "secret"}
     found: dict[str, Any] = json.loads(
         check(compose, "-f", FOLDER / "compose.yaml", "config", "--format", "json", **environment)
@@ -133,8 +135,9 @@ async def test_its_programs_work_together(tmp_path: Path) -> None:
             query: ask(api, query.replace("$instance", ".*").replace("$__rate_interval", "1m"))
             for query in queries()
         }
-        silent = [query for query, found in answers.items() if not found]
-        assert [metrics_in(query) for query in silent] == [{"p2p_copy_relay_certificate_expiry_seconds"}]
+        silent = {query for query, found in answers.items() if not found}
+        # HAProxy has the certificate here.
+        assert silent == {query for query in answers if "_certificate_" in query}
         named = {
             one["metric"]["instance"]
             for query, found in answers.items()
