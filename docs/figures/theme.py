@@ -46,6 +46,6 @@ DARK: Final = Theme(
 THEMES: Final = (LIGHT, DARK)
 
 
-def written(folder: str, name: str, theme: Theme) -> Path:
+def written(folder: str, name: str, theme: Theme, kind: str = "svg") -> Path:
     """Return the file of this picture for this theme."""
-    return DOCS / folder / f"{name}-{theme.name}.svg"
+    return DOCS / folder / f"{name}-{theme.name}.{kind}"

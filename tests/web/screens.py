@@ -1,23 +1,34 @@
-"""Makes pictures of the page for the documentation: `python -m tests.web.screens DIRECTORY`.
+"""Makes pictures of the page: `python -m tests.web.screens [DIRECTORY]`.
 
-Waiting, asking, moving, done and failed, each on a desktop and on a phone, light and dark.
+Waiting, asking, moving, done and failed, each on a desktop and on a phone, light and dark; without a directory only
+what the documentation shows, in docs/screens.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from playwright.sync_api import sync_playwright
 
-from tests.support.processes import sender
+from tests.support.processes import STATE, sender
 from tests.web.conftest import BROWSER, World, a_world, ask, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WIDTHS: Final = (1280, 390)
 SCHEMES: Final = ("light", "dark")
+
+KEPT: Final = ("waiting", "asking", "moving")
+"""What the documentation shows, as a phone does: small pictures in which one can read."""
+
+SCREENS: Final = Path(__file__).parents[2] / "docs/screens"
 
 
 def stories(world: World, page: Any, place: Path, snap: Any) -> None:
@@ -53,24 +64,36 @@ def stories(world: World, page: Any, place: Path, snap: Any) -> None:
     snap("waiting")
 
 
-def main(to: Path) -> None:
-    """Write all pictures into a directory."""
-    to.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        with a_world(browser) as world, tempfile.TemporaryDirectory() as place:
-            world.page.set_default_timeout(60_000)
+def main(to: Path | None) -> None:
+    """Write all pictures into a directory, or those that are kept into that of the documentation."""
+    with (
+        sync_playwright() as playwright,
+        tempfile.TemporaryDirectory() as place,
+        launched(playwright) as browser,
+        a_world(browser) as world,
+    ):
+        os.environ[STATE] = f"{place}/state"
+        page = world.page
 
-            def snap(name: str) -> None:
-                for width in WIDTHS:
-                    world.page.set_viewport_size({"width": width, "height": 900 if width > 600 else 844})
-                    for scheme in SCHEMES:
-                        world.page.emulate_media(color_scheme=scheme)
-                        world.page.screenshot(path=to / f"{name}-{width}-{scheme}.png", full_page=True)
+        def snap(name: str) -> None:
+            for width, scheme in itertools.product(WIDTHS, SCHEMES):
+                page.set_viewport_size({"width": width, "height": 900 if width > 600 else 844})
+                page.emulate_media(color_scheme=scheme)
+                if to is not None:
+                    page.screenshot(path=to / f"{name}-{width}-{scheme}.png", full_page=True)
+                elif name in KEPT and width == min(WIDTHS):
+                    page.locator("#transfer").screenshot(path=SCREENS / f"web-{name}-{scheme}.png")
 
-            stories(world, world.page, Path(place), snap)
-        browser.close()
+        stories(world, page, Path(place), snap)
+
+
+@contextmanager
+def launched(playwright: Any) -> Iterator[Any]:
+    """Run a browser."""
+    browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    yield browser
+    browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
