@@ -14,7 +14,7 @@ import pytest
 
 from p2p_copy.protocol.rendezvous import room_path
 from tests.contrib.balancers import HOSTS, KINDS, Balancer, Certificates, Kind, transfers
-from tests.contrib.programs import CONTRIB, check, free_port, need, replaced, serving
+from tests.contrib.caddy import running_caddy
 from tests.support.processes import Running, relay
 
 if TYPE_CHECKING:
@@ -80,21 +80,5 @@ def test_relays_know_clients_of(tmp_path: Path, kind: Kind, certificates: Certif
 
 
 async def test_caddy(tmp_path: Path) -> None:
-    caddy = need("caddy")
-    port = free_port()
-    options = "--no-tls", "--trusted-proxy", "127.0.0.1"
-    with relay(*options) as (one, _), relay(*options) as (other, _):
-        # Without a public name Caddy would want to put an authority of its own into the system, so: without TLS.
-        places = {
-            "127.0.0.1:8765": f"127.0.0.1:{port_of(one)}",
-            "127.0.0.1:8766": f"127.0.0.1:{port_of(other)}",
-            "relay.example {": f"http://127.0.0.1:{port} {{",
-        }
-        text = replaced((CONTRIB / "caddy" / "Caddyfile").read_text(), places)
-        config = tmp_path / "Caddyfile"
-        config.write_text(f"{{\n\tadmin off\n}}\n{text}")
-        home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-        check(caddy, "validate", "--config", config, "--adapter", "caddyfile", **home)
-        words = [caddy, "run", "--config", str(config), "--adapter", "caddyfile"]
-        with serving(words, port, tmp_path / "log", **home):
-            await transfers([f"ws://127.0.0.1:{port}"], tmp_path)
+    with running_caddy(tmp_path) as place:
+        await transfers([f"ws://{place}"], tmp_path)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.contrib.caddy import running_caddy
 from tests.support.certificates import Certificates
 from tests.support.processes import CODE, relay, sender
 from tests.web.conftest import PATIENCE, download, status
@@ -48,4 +49,21 @@ def test_a_browser_receives_by_the_link(browser: Any, tmp_path: Path, *, tls: bo
         assert download(page, tmp_path / "got").read_bytes() == source.read_bytes()
         assert sending.wait()[0] == 0
         assert not told, "the policy of the page forbids nothing that it needs"
+        context.close()
+
+
+def test_a_browser_receives_behind_a_proxy(chromium: Any, tmp_path: Path) -> None:
+    """The page comes through Caddy, and what it asks of the relay has the origin that Caddy passes on."""
+    source = tmp_path / "one file"
+    source.write_bytes(os.urandom(100_000))
+    with running_caddy(tmp_path, "--web") as place:
+        sending = sender(f"ws://{place}", source)
+        context = chromium.new_context()
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"http://{place}/#{quote(CODE)}")
+        page.click("#accept")
+        status(page, "Received")
+        assert download(page, tmp_path / "got").read_bytes() == source.read_bytes()
+        assert sending.wait()[0] == 0
         context.close()
