@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,7 @@ def test_a_folder_that_is_dropped_is_sent_with_its_empty_folders(world: World, t
     world.page.click("#send")
     world.page.locator("#qr svg").wait_for()
     code = world.page.inner_text("#code-shown")
+    assert re.fullmatch(r"p2p-copy receive --server wss?://[0-9.:]+", world.page.inner_text("#command"))
     receiving = receiver(world.relay, tmp_path / "out", code=code, options=("--yes",))
     status(world.page, "Sent")
     ended, _, errors = receiving.wait()

@@ -363,10 +363,11 @@ const EVENTS = {
 
   code({ code }) {
     const link = `${relay.replace(/^ws/, 'http')}/#${encodeURIComponent(code)}`;
-    put('code-shown', code);
+    const parts = code.split(/(?<=[.-])/).flatMap((part) => [part, document.createElement('wbr')]);
+    by('code-shown').replaceChildren(...parts); // so that a narrow screen breaks it between words
     by('copy-link').dataset.link = link;
     by('qr').replaceChildren(qrCode(link));
-    put('command', `p2p-copy receive --server ${relay} ${code}`);
+    put('command-relay', relay); // without the code: on a command line others on that machine could read it
     show('invitation');
   },
 
