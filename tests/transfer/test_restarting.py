@@ -76,7 +76,8 @@ async def test_a_source_that_changed_meanwhile_starts_over_and_the_rest_does_not
                 nursery.start_soon(again.start, "receiver")
                 await again.start("sender")
     assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
-    assert it.upstream - so_far < 12_000_000 - 600_000 * (len(there) - 2)
+    # Not all that are there need be in the journals: what came last may be sent again.
+    assert it.upstream - so_far < 12_000_000 - 600_000 * (len(there) // 2)
     assert not leftovers(tmp_path / "out")
 
 
