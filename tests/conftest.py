@@ -28,6 +28,9 @@ for _name in SIGNALS:
 os.umask(0o022)  # the permissions of new files depend on it
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is slow
+hypothesis.settings.register_profile(
+    "few", deadline=None, max_examples=20
+)  # where only Python's version differs
 hypothesis.settings.load_profile("patient")
 
 
