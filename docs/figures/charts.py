@@ -39,7 +39,8 @@ def performance(theme: Theme) -> str:
     rows = results()
     works = list(dict.fromkeys(row.work for row in rows))
     with _style(theme):
-        figure, grid = plt.subplots((len(works) + 1) // 2, 2, figsize=(7.6, 4.6), layout="constrained")
+        lines = (len(works) + 1) // 2
+        figure, grid = plt.subplots(lines, 2, figsize=(7.6, 2.3 * lines), layout="constrained")
         for axes, work in zip(grid.flat, works, strict=False):
             _panel(axes, work, [row for row in rows if row.work == work], theme)
         for axes in grid.flat[len(works) :]:
