@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import signal
@@ -34,6 +35,7 @@ class Screen:
     def __init__(self) -> None:
         self.here, self.there = pty.openpty()
         self.seen = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end inside a character
 
     def read_until(self, pattern: str) -> re.Match[str]:
         while not (match := re.search(pattern, self.seen)):
@@ -42,7 +44,7 @@ class Screen:
             except OSError:  # how Linux reports that the other side is closed
                 data = b""
             assert data, f"{pattern} was never shown, but {self.seen!r}"
-            self.seen += data.decode()
+            self.seen += self._decoder.decode(data)
         return match
 
     def rest(self) -> str:
@@ -54,7 +56,7 @@ class Screen:
                 return self.seen
             if not data:
                 return self.seen
-            self.seen += data.decode()
+            self.seen += self._decoder.decode(data)
 
     def type(self, text: str) -> None:
         os.write(self.here, text.encode())

@@ -173,7 +173,7 @@ def _frames(kind: str) -> Iterator[str]:
     here, there = pty.openpty()
     fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("4H", LINES, columns, 0, 0))
     screen = pyte.Screen(columns, LINES)
-    stream = pyte.Stream(screen)
+    stream = pyte.ByteStream(screen)
     with closing(open(there, "w")) as stderr:
         terminal = Terminal(io.StringIO(), stderr)
         for name in _play(terminal):
@@ -181,12 +181,12 @@ def _frames(kind: str) -> Iterator[str]:
             os.set_blocking(here, False)
             try:
                 while data := os.read(here, 65536):
-                    stream.feed(data.decode())
+                    stream.feed(data)
             except BlockingIOError:
                 pass
             lines = "\n".join(line.rstrip() for line in screen.display).rstrip("\n")
             yield f"--- {name}\n{lines}\n"
-            stream.feed("\x1b[2J\x1b[H")  # the next frame begins with an empty screen
+            stream.feed(b"\x1b[2J\x1b[H")  # the next frame begins with an empty screen
     os.close(here)
 
 

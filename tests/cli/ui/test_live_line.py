@@ -42,7 +42,7 @@ class Screen:
         self._here, there = pty.openpty()
         self.stderr = open(there, "w")  # noqa: SIM115 - closed in `close`
         self._screen = pyte.Screen(80, 10)
-        self._stream = pyte.Stream(self._screen)
+        self._stream = pyte.ByteStream(self._screen)
 
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self.stderr, termios.TIOCSWINSZ, struct.pack("4H", 10, columns, 0, 0))
@@ -50,7 +50,7 @@ class Screen:
 
     def live_line(self) -> str:
         """Return the line with the cursor, which is behind the end of the text."""
-        self._stream.feed(os.read(self._here, 65536).decode())
+        self._stream.feed(os.read(self._here, 65536))
         return self._screen.display[self._screen.cursor.y].rstrip()
 
     def close(self) -> None:

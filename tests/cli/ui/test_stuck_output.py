@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import signal
@@ -55,9 +56,9 @@ def terminal() -> Iterator[tuple[int, int, Callable[[], None]]]:
 
 
 def read_until(reader: int, pattern: str) -> re.Match[str]:
-    said = ""
+    said, decoder = "", codecs.getincrementaldecoder("utf-8")()
     while not (match := re.search(pattern, said)):
-        said += os.read(reader, 4096).decode()
+        said += decoder.decode(os.read(reader, 4096))
     return match
 
 
