@@ -164,25 +164,25 @@ def lowest_versions(session: nox.Session) -> None:
 def web(session: nox.Session) -> None:
     """The page for browsers, built with npm, in Node and in the browsers that are installed; without them it skips."""
     session.install("-e", ".", *group("test", "browser"))
-    if shutil.which("npm") is None:
-        session.warn("npm is not installed: the page is not built")
-    elif build_tools(session):
-        session.run(*_NPM, "run", "build", external=True)
+    build_page(session)
     # Each test waits much of its time, for a start or for another try: more of them at once than there are processors.
     words = ("-n", "4", "--dist", "loadgroup", "-rs", "tests/web")
     session.run("python", "-m", "pytest", *words, *session.posargs, env=COMPILED_ONCE)
 
 
-def build_tools(session: nox.Session) -> bool:
-    """Install what builds the page; return whether npm could have it."""
+def build_page(session: nox.Session) -> None:
+    """Build the page for browsers, if npm is here and can have what builds it."""
+    if shutil.which("npm") is None:
+        session.warn("npm is not installed: the page is not built")
+        return
     try:
         session.run(*_NPM, "ci", "--ignore-scripts", external=True)
     except CommandFailed:
         session.warn(
             "npm cannot install what builds the page: the internet or npm's registry may be out of reach"
         )
-        return False
-    return True
+        return
+    session.run(*_NPM, "run", "build", external=True)
 
 
 @nox.session(python=OLDEST)
@@ -407,6 +407,5 @@ def balancers(session: nox.Session) -> None:
 def web_big(session: nox.Session) -> None:
     """Files of 1 and 4 GiB through the page in Chromium and Firefox; minutes, 12 GiB of disk. `-- --size 100M`."""
     session.install("-e", ".", *group("test", "browser"))
-    if shutil.which("npm") and build_tools(session):
-        session.run(*_NPM, "run", "build", external=True)
+    build_page(session)
     session.run("python", "-m", "tests.campaigns.web", *session.posargs)

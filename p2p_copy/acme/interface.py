@@ -130,7 +130,7 @@ class TryFailed:
 
 @dataclass(frozen=True, slots=True)
 class OtherOrders:
-    """Another process has the folder and orders; this one waits, and uses what comes of it if it is wanted here too."""
+    """Another process orders in this folder. This one waits, and uses the certificate if it has the same names."""
 
     folder: Path
 

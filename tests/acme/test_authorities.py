@@ -396,14 +396,16 @@ async def test_an_authority_that_asks_to_wait_is_not_asked_before(tmp_path: Path
     assert again.keeper.status.next_try == pytest.approx(event.next_try, abs=2)
 
 
-async def test_an_order_that_takes_long_goes_on_when_the_authority_says(tmp_path: Path, easy: Served) -> None:
-    def busy(_: Request, ask: Callable[[], Answer]) -> Answer:
-        answer = ask()
-        answer.body = json.dumps({**json.loads(answer.body), "status": "processing"}).encode()
-        answer.headers["Retry-After"] = "900"
-        return answer
+def undecided(_: Request, ask: Callable[[], Answer]) -> Answer:
+    """Say of an order that it takes another quarter of an hour."""
+    answer = ask()
+    answer.body = json.dumps({**json.loads(answer.body), "status": "processing"}).encode()
+    answer.headers["Retry-After"] = "900"
+    return answer
 
-    watch = Watch(**{"my-order": busy})
+
+async def test_an_order_that_takes_long_goes_on_when_the_authority_says(tmp_path: Path, easy: Served) -> None:
+    watch = Watch(**{"my-order": undecided})
     with between(easy, tmp_path, watch) as served:
         operator = Operator(settings(served, tmp_path / "acme"), tmp_path)
         async with operator.running():
@@ -419,13 +421,7 @@ async def test_an_order_that_takes_long_goes_on_when_the_authority_says(tmp_path
 
 
 async def test_an_order_that_is_never_decided_is_begun_anew(tmp_path: Path, easy: Served) -> None:
-    def busy(_: Request, ask: Callable[[], Answer]) -> Answer:
-        answer = ask()
-        answer.body = json.dumps({**json.loads(answer.body), "status": "processing"}).encode()
-        answer.headers["Retry-After"] = "900"
-        return answer
-
-    watch, wall = Watch(**{"my-order": busy}), Wall()
+    watch, wall = Watch(**{"my-order": undecided}), Wall()
     with between(easy, tmp_path, watch) as served:
         for orders, age in ((1, 0.0), (1, 0.5), (2, 1.5)):
             wall.ahead = age * limits.DAY
