@@ -6,28 +6,23 @@ only is seen as well, and every number is the same each time.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
-import termios
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import pyte
-
 from p2p_copy.api import events
 from p2p_copy.api.report import Report
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.units import GIB, MIB
+from tests.support.terminals import ShownTerminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,24 +165,13 @@ def _frames(kind: str) -> Iterator[str]:
             yield f"--- {name}\n{said.getvalue()[seen:]}"
             seen = len(said.getvalue())
         return
-    here, there = pty.openpty()
-    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("4H", LINES, columns, 0, 0))
-    screen = pyte.Screen(columns, LINES)
-    stream = pyte.ByteStream(screen)
-    with closing(open(there, "w")) as stderr:
-        terminal = Terminal(io.StringIO(), stderr)
+    with closing(ShownTerminal(columns, LINES)) as shown:
+        terminal = Terminal(io.StringIO(), shown.stderr)
         for name in _play(terminal):
             terminal.flush(60)
-            os.set_blocking(here, False)
-            try:
-                while data := os.read(here, 65536):
-                    stream.feed(data)
-            except BlockingIOError:
-                pass
-            lines = "\n".join(line.rstrip() for line in screen.display).rstrip("\n")
+            lines = "\n".join(line.rstrip() for line in shown.look().display).rstrip("\n")
             yield f"--- {name}\n{lines}\n"
-            stream.feed(b"\x1b[2J\x1b[H")  # the next frame begins with an empty screen
-    os.close(here)
+            shown.clear()  # the next frame begins with an empty screen
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import struct
 from contextlib import closing
 from dataclasses import replace
 
@@ -18,9 +16,9 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.units import GIB, KIB, MIB
 
-pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
-fcntl = pytest.importorskip("fcntl")
-termios = pytest.importorskip("termios")
+pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+pytest.importorskip("termios", reason="this system has no pseudo-terminals")
+from tests.support.terminals import ShownTerminal
 
 TIB = 1024 * GIB
 
@@ -35,35 +33,11 @@ HUGE = events.Progress(
 )
 
 
-class Screen:
-    """A pseudo-terminal, and what a person sees in it."""
-
-    def __init__(self) -> None:
-        self._here, there = pty.openpty()
-        self.stderr = open(there, "w")  # noqa: SIM115 - closed in `close`
-        self._screen = pyte.Screen(80, 10)
-        self._stream = pyte.ByteStream(self._screen)
-
-    def resize(self, columns: int) -> None:
-        fcntl.ioctl(self.stderr, termios.TIOCSWINSZ, struct.pack("4H", 10, columns, 0, 0))
-        self._screen.resize(10, columns)
-
-    def live_line(self) -> str:
-        """Return the line with the cursor, which is behind the end of the text."""
-        self._stream.feed(os.read(self._here, 65536))
-        return self._screen.display[self._screen.cursor.y].rstrip()
-
-    def close(self) -> None:
-        self.stderr.close()
-        os.close(self._here)
-
-
 def drawn(so_far: events.Progress, widths: list[int], rate: float) -> list[str]:
     """Return what a person sees of the live line in a terminal that is resized to one width after the other."""
     seen = []
-    with closing(Screen()) as screen:
-        screen.resize(widths[0])
-        terminal = Terminal(io.StringIO(), screen.stderr)
+    with closing(ShownTerminal(widths[0], lines=10)) as shown:
+        terminal = Terminal(io.StringIO(), shown.stderr)
         progress = Progress(terminal, sends=True)
         progress.load_bar()
         progress.show(events.Paired(("acid", "zoom")))
@@ -72,12 +46,13 @@ def drawn(so_far: events.Progress, widths: list[int], rate: float) -> list[str]:
         progress.draw(0)
         progress.show(so_far)
         terminal.flush(60)
-        screen.live_line()
+        shown.look()
         for width in widths:
-            screen.resize(width)
+            shown.resize(width)
             progress.draw(4)
             terminal.flush(60)
-            seen.append(screen.live_line())
+            screen = shown.look()
+            seen.append(screen.display[screen.cursor.y].rstrip())
     return seen
 
 
