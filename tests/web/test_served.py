@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.contrib.balancers import KINDS, Balancer, Certificates as Balanced, Kind
 from tests.contrib.caddy import running_caddy
 from tests.support.certificates import Certificates
 from tests.support.processes import CODE, relay, sender
@@ -54,16 +55,35 @@ def test_a_browser_receives_by_the_link(browser: Any, tmp_path: Path, *, tls: bo
 
 def test_a_browser_receives_behind_a_proxy(chromium: Any, tmp_path: Path) -> None:
     """The page comes through Caddy, and what it asks of the relay has the origin that Caddy passes on."""
-    source = tmp_path / "one file"
-    source.write_bytes(os.urandom(100_000))
     with running_caddy(tmp_path, "--web") as place:
-        sending = sender(f"ws://{place}", source)
-        context = chromium.new_context()
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(f"http://{place}/#{quote(CODE)}")
-        page.click("#accept")
-        status(page, "Received")
-        assert download(page, tmp_path / "got").read_bytes() == source.read_bytes()
-        assert sending.wait()[0] == 0
-        context.close()
+        receives_behind_a_proxy(chromium, tmp_path, f"ws://{place}")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.passes_tls], ids=str)
+def test_a_browser_receives_behind_a_balancer(chromium: Any, tmp_path: Path, kind: Kind) -> None:
+    """The page comes from one of two relays, and its path brings the WebSocket to the one where the sender waits."""
+    certificates = Balanced.issued(tmp_path / "tls")
+    balancer = Balancer(kind, certificates, tmp_path)
+    options = (*kind.relay_options(certificates), "--web")
+    with relay(*options) as (one, _), relay(*options) as (other, _):
+        ports = [int(address.rpartition(":")[2]) for address in (one, other)]
+        with balancer.running(ports):
+            receives_behind_a_proxy(
+                chromium, tmp_path, f"wss://127.0.0.1:{balancer.port}", "--ca-file", certificates.authority
+            )
+
+
+def receives_behind_a_proxy(chromium: Any, folder: Path, address: str, *options: str) -> None:
+    """Let a browser open the page at this address of a relay, and receive there what the command sends."""
+    source = folder / "one file"
+    source.write_bytes(os.urandom(100_000))
+    sending = sender(address, source, options=options)
+    context = chromium.new_context(ignore_https_errors=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{address.replace('ws', 'http', 1)}/#{quote(CODE)}")
+    page.click("#accept")
+    status(page, "Received")
+    assert download(page, folder / "got").read_bytes() == source.read_bytes()
+    assert sending.wait()[0] == 0
+    context.close()
