@@ -42,7 +42,10 @@ _ONE_PACKET: Final = 1000
 """Bytes of a body that fit into one packet with the head. A longer one is a file of the page, which is not copied."""
 
 _NOTHING_THERE: Final = "There is nothing at this path."
-_OTHER_PAGES: Final = "This relay is not for other web pages, which it knows by their Origin."
+_OTHER_PAGES: Final = (
+    "This relay is not for other web pages, which it knows by their Origin. "
+    "Its operator may allow some by --web-origin."
+)
 _TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
 _PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."
 

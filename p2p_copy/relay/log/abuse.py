@@ -47,8 +47,9 @@ class Abuse(Enum):
     )
     ORIGIN = _event(
         "origin",
-        "refused: the request of a web page",
-        "A request had an Origin: a page in a visitor's browser must not use a relay that the visitor can reach.",
+        "refused: the request of a web page; --web-origin names pages that may use the relay",
+        "A request had an Origin: a page in a visitor's browser must not use a relay that the visitor can reach. If it "
+        "was this relay's own page (--web), [a proxy](relay-proxy.md) in front changes Host or its port.",
     )
     ADMIN_REFUSED = _event(
         "admin-refused",
