@@ -86,7 +86,6 @@ def run_saved(
     client: AsyncClient,
     options: ClientArguments,
     display: Display,
-    terminal: Terminal,
     *,
     code: Code | None = None,
     accept: Accept | None = None,
@@ -101,7 +100,7 @@ def run_saved(
     Raises what `run_transfer` raises.
     """
     if saved.met:
-        terminal.say(
+        display.resume(
             f"Resuming the transfer of {_when(saved)}. To start over instead: p2p-copy forget {short(saved.id)}"
         )
     now = options_now(options)

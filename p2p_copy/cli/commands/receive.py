@@ -141,7 +141,6 @@ def receive(
         AsyncClient(access, state_dir=state_dir),
         client,
         display,
-        terminal,
         code=code,
         accept=question(yes_no),
         verify=comparison(yes_no) if transfer.verify else None,

@@ -58,7 +58,6 @@ def resume(given: str | None, client: ClientArguments) -> int:
         AsyncClient(access, state_dir=state_dir),
         client,
         display,
-        terminal,
         verify=comparison(yes_no) if saved.verify else None,
         accept_deletion=asking_to_delete(terminal, yes_no),
         accept_replacement=asking_to_replace(terminal, yes_no),

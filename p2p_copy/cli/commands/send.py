@@ -114,7 +114,6 @@ def send(
                 AsyncClient(access, state_dir=state_dir),
                 client,
                 display,
-                terminal,
                 code=chosen,
                 verify=verify,
             )

@@ -83,6 +83,9 @@ class JsonDisplay:
     def load_bar(self) -> None:
         """Do nothing."""
 
+    def resume(self, sentence: str) -> None:
+        """Do nothing: the first object has the transfer's id, and an event says what is there."""
+
     def notice(self, sentence: str) -> None:
         """Write a sentence of the command line."""
         self._lines.write(events.Notice(sentence))

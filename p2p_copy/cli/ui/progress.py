@@ -63,7 +63,8 @@ class Progress:
         self._relays: set[str] = set()  # all that this side has tried
         self._met_at = ""
         self._loss: events.Reconnecting | None = None  # until both sides have met again
-        self._is_resumed = False  # the user is to be told how much is there already
+        self._resumes = False  # there was a loss before, in this run or an earlier one
+        self._has_news = False  # the user is to be told how much is there already
         self._progress = events.Progress()
         self._moved = 0  # bytes moved over earlier connections of this run
         self._undelivered = Undelivered()
@@ -101,7 +102,7 @@ class Progress:
                 say(f"The receiver declined. You can use the same code again for {duration(seconds)}.")
             case events.Resumed(size):
                 self._progress = replace(self._progress, resumed=size)
-                self._is_resumed = True
+                self._has_news = True
             case events.Stalled(sentence, seconds):
                 say(f"{sentence} for {duration(seconds)}.")
                 self._is_stalled = True
@@ -121,6 +122,7 @@ class Progress:
             case events.Notice(sentence):
                 say(with_options(sentence))
             case events.Verifying():
+                self._say_what_is_there()
                 self._begin(Phase.VERIFYING)
             case events.Missed(number):
                 say(f"... {count(number, 'message')} about this transfer dropped")
@@ -182,6 +184,7 @@ class Progress:
         self._undelivered.begin_again()
         self._moved = self._moved_by(self._progress.size)
         self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1, path="")
+        self._has_news = False  # this connection has its own numbers
         self._meter = Meter()
 
     async def until_shown(self, words: tuple[str, str]) -> None:
@@ -193,6 +196,7 @@ class Progress:
     def _lose(self, loss: events.Reconnecting) -> None:
         """Say once that the other side or the relay was lost; each further try changes the live line only."""
         is_first, self._loss = self._loss is None, loss
+        self._resumes = True
         self._begin(Phase.RECONNECTING)
         why = with_options(one_line(loss.sentence))
         if is_first:
@@ -212,6 +216,11 @@ class Progress:
             total = f"{count(progress.total_files, 'file')}, {amount(progress.total_size)}"
             self._terminal.error(f"\nTotal: {total}.")
             self._terminal.prompt(self._question)
+
+    def resume(self, sentence: str) -> None:
+        """Show a sentence that says which transfer of an earlier run goes on."""
+        self._resumes = True
+        self._terminal.say(sentence)
 
     def notice(self, sentence: str) -> None:
         """Show a sentence of the command line."""
@@ -280,9 +289,12 @@ class Progress:
             self._terminal.say(retry_lines(self._loss, lasted, limits.PATH_COLUMNS)[0])
 
     def _say_what_is_there(self) -> None:
-        """Say once in a connection how much the receiver has from before it."""
-        if self._is_resumed:
-            self._is_resumed = False
+        """Say once in a connection how much the receiver has from before it.
+
+        If nothing was interrupted, these are files that are up to date: the summary tells of them.
+        """
+        if self._has_news and self._resumes:
+            self._has_news = False
             there, size = self._progress.resumed, self._progress.total_size
             how_much = amount(there) if size is None else part_of(there, size)
             self._terminal.say(f"Resumed: {how_much} already {self._there}.")
@@ -324,8 +336,9 @@ class Progress:
     # --- The end ---
 
     def close(self) -> None:
-        """Remove the live line, and say what was skipped and what was not delivered."""
+        """Remove the live line, and say what no `draw` has said: what was there, was skipped, was not delivered."""
         self._terminal.wipe()
+        self._say_what_is_there()
         for line in (*self._undelivered.skips(), *self._undelivered.deletions()):
             self._terminal.say(line)
         for line in self._undelivered.failures():  # in spite of `--quiet`

@@ -121,6 +121,7 @@ def test_on_a_terminal_one_line_shows_how_far_the_transfer_is() -> None:
 
 def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
     progress, _ = watched(err := Tty())
+    progress.resume("Resuming the transfer of yesterday.")
     progress.show(PAIRED)
     there = events.Progress(0, 150 * MIB, resumed=150 * MIB, total_files=1, total_size=200 * MIB)
     progress.show(events.Resumed(150 * MIB))
@@ -149,6 +150,40 @@ def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_i
     assert err.getvalue().endswith("\r1.0 MiB/s  7.0 MiB  0 files")
     progress.done(replace(REPORT, size=7 * MIB, seconds=7))
     assert "7.0 MiB in 7.0 s (1.0 MiB/s)" in err.getvalue()
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_what_was_there_is_said_once_even_if_the_rest_takes_no_time(*, is_verified: bool) -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.resume("Resuming the transfer of yesterday.")
+    progress.show(PAIRED)
+    progress.show(events.Resumed(3 * MIB))
+    progress.show(events.Progress(1, 4 * MIB, resumed=3 * MIB, total_files=1, total_size=4 * MIB))
+    if is_verified:
+        progress.show(events.Verifying())
+        progress.draw(1)
+    progress.close()
+    assert err.getvalue().count("Resumed: 3.0 of 4.0 MiB already at the receiver.\n") == 1
+
+
+def test_files_that_are_up_to_date_are_not_called_resumed() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(PAIRED)
+    progress.show(events.Resumed(3 * MIB))
+    progress.draw(1)
+    progress.close()
+    assert "Resumed" not in err.getvalue()
+
+
+def test_what_was_there_is_not_said_of_a_connection_that_was_lost_at_once() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(PAIRED)
+    progress.show(events.Resumed(3 * MIB))
+    progress.show(events.Reconnecting("The relay is gone.", 60, 1))
+    progress.show(PAIRED)
+    progress.draw(1)
+    progress.close()
+    assert "Resumed" not in err.getvalue()
 
 
 def test_a_stall_is_shown_until_data_moves_again() -> None:
