@@ -88,6 +88,65 @@ def declined(stage: Stage) -> None:
     stage.keep("send-declined", SENDER, sender, cursor=True)
 
 
+def receiver_first(stage: Stage) -> None:
+    """Begin with the receiver, with a code that both know already; before anything is sent the words are compared."""
+    stage.relay()
+    stage.code = "lab7-a long passphrase"
+    (stage.home / "ada" / "code.txt").write_text(stage.code)
+    receiver = stage.receiver(f"receive --server {SERVER} --out incoming --verify")
+    receiver.read_until(WAITING)
+    stage.keep("receive-waits", RECEIVER, receiver, cursor=True)
+    sender = stage.run(f"send results --server {SERVER} --code-file code.txt")
+    receiver.read_until(r"Do both sides show \S+ \S+\? \[y/N\] ")
+    sender.read_until(r"\rWaiting for (?:the receiver to compare the words|an answer) \([^)]+\) *")
+    stage.keep("receive-compares", RECEIVER, receiver, cursor=True)
+    stage.keep("send-compares", SENDER, sender, cursor=True)
+
+
+def _received_once(stage: Stage) -> None:
+    """Have a tree of three small files at the receiver."""
+    stage.relay()
+    (stage.home / "ada" / "tree").mkdir()
+    for name in ("changes", "goes", "stays"):
+        stage.write(f"tree/{name}.txt", 5)
+    sender = stage.sender("tree")
+    receiver = stage.receiver(f"receive --server {SERVER} --out incoming --yes")
+    for side in (receiver, sender):
+        side.finish()
+
+
+def updated(stage: Stage) -> None:
+    """Send a tree again in which one file has changed, and delete at the receiver what is no longer there."""
+    _received_once(stage)
+    stage.write("tree/changes.txt", 7)
+    (stage.home / "ada" / "tree" / "goes.txt").unlink()
+    sender = stage.sender("tree")
+    receiver = stage.receiver(f"receive --server {SERVER} --out incoming --on-conflict update --delete")
+    for question in (r"Receive this\? \[y/N\] ", r"Delete them\? \[y/N\] "):
+        receiver.read_until(question)
+        receiver.type("y\n")
+    for side, name, title in ((receiver, "receive", RECEIVER), (sender, "send", SENDER)):
+        stage.ended(side)
+        stage.keep(f"{name}-update", title, side)
+
+
+def asked_for_each(stage: Stage) -> None:
+    """Decide for each file that is there already: this one, and none of the others."""
+    _received_once(stage)
+    sender = stage.sender("tree")
+    receiver = stage.receiver(f"receive --server {SERVER} --out incoming --on-conflict ask")
+    for question, answer in (
+        (r"Receive this\? \[y/N\] ", "y"),
+        (r"changes.txt exists already\. Replace it\? \[y/N, all, none\] ", "y"),
+        (r"goes.txt exists already\. Replace it\? \[y/N, all, none\] ", "none"),
+    ):
+        receiver.read_until(question)
+        receiver.type(f"{answer}\n")
+    stage.ended(receiver)
+    stage.keep("receive-ask", RECEIVER, receiver)
+    sender.finish()
+
+
 def many_exist(stage: Stage, conflict: str) -> None:
     """Receive files most of which exist already."""
     stage.relay()
@@ -151,6 +210,9 @@ ONLY_TEXT: Final[dict[str, Story]] = {
     "interrupted_by_keys": interrupted_by_keys,
     "stalled": stalled,
     "declined": declined,
+    "receiver_first": receiver_first,
+    "updated": updated,
+    "asked_for_each": asked_for_each,
     **{f"many_{conflict}": partial(many_exist, conflict=conflict) for conflict in ("refuse", "skip")},
     "guessed": guessed,
     "no_relay": no_relay,
