@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+from tests.support.processes import QUICK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
@@ -39,7 +41,7 @@ def nothing_stays() -> Iterator[None]:
     """
     before = _here()
     yield
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + QUICK
     while (left := _here() - before) and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.01)

@@ -20,7 +20,7 @@ from tests.api.support import nothing_stays
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-SOON = 2.0
+SOON = 20.0
 """Seconds within which something that was cancelled has ended."""
 
 
@@ -62,7 +62,7 @@ def log() -> Log:
     return Log()
 
 
-def until(is_true: Callable[[], bool]) -> None:
+def until(is_true: Callable[[], object]) -> None:
     deadline = time.monotonic() + SOON
     while not is_true() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -119,32 +119,47 @@ def test_an_interrupted_block_is_a_cancellation_inside(log: Log, error: type[Bas
 
 
 def test_ctrl_c_while_it_is_entered(log: Log) -> None:
-    timer = threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
+    def interrupt() -> None:
+        until(lambda: log.words)
+        time.sleep(0.05)  # the other thread has begun to wait by then
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
     with pytest.raises(KeyboardInterrupt), InThread(log.context(60)):
         raise AssertionError("it was entered")
-    timer.join()
+    interrupting.join()
     assert log.words == ["enters", "Cancelled", "leaves"]
 
 
 def test_a_timeout_while_it_is_entered(log: Log) -> None:
+    async def end_when_it_begins(patience: asyncio.Timeout) -> None:
+        while not log.words:  # noqa: ASYNC110 - another thread's doing
+            await asyncio.sleep(0.01)
+        patience.reschedule(0)
+
     async def main() -> None:
+        patience = asyncio.timeout(None)
+        ending = asyncio.create_task(end_when_it_begins(patience))
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1), InThread(log.context(60)):
+            async with patience, InThread(log.context(60)):
                 raise AssertionError("it was entered")
+        await ending
 
     asyncio.run(main())
     assert log.words == ["enters", "Cancelled", "leaves"]
 
 
 def test_a_cancelled_block_is_a_cancellation_inside(log: Log) -> None:
-    async def block() -> None:
+    async def block(entered: asyncio.Event) -> None:
         async with InThread(log.context()):
+            entered.set()
             await asyncio.sleep(60)
 
     async def main() -> None:
-        task = asyncio.create_task(block())
-        await asyncio.sleep(0.1)
+        entered = asyncio.Event()
+        task = asyncio.create_task(block(entered))
+        await entered.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -154,13 +169,16 @@ def test_a_cancelled_block_is_a_cancellation_inside(log: Log) -> None:
 
 
 def test_a_block_whose_event_loop_is_closed_is_left(log: Log) -> None:
+    entered = asyncio.Event()
+
     async def block() -> None:
         async with InThread(log.context()):
+            entered.set()
             await asyncio.sleep(60)
 
     loop = asyncio.new_event_loop()
     task = loop.create_task(block())
-    loop.run_until_complete(asyncio.sleep(0.1))
+    loop.run_until_complete(entered.wait())
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # the program's mistake is this test's purpose
     loop.close()
     until(lambda: log.words == ["enters", "Cancelled", "leaves"])

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
+AT_ONCE = 4.0
+"""Seconds: less than any patience with the other side or a relay, and enough for a busy machine."""
+
 
 class Boom(Exception):
     """A bug in a program."""
@@ -32,7 +35,7 @@ class Boom(Exception):
 
 @both_backends
 @pytest.mark.parametrize("moment", ["waiting", "moving"])
-def test_leaving_early_cancels_within_a_second(
+def test_leaving_early_cancels_at_once(
     relay: str, large: Path, tmp_path: Path, code: p2p.Code, backend: str, moment: str
 ) -> None:
     took: list[float] = []
@@ -53,12 +56,12 @@ def test_leaving_early_cancels_within_a_second(
 
     with nothing_stays():
         run(backend, main)
-    assert sum(took) < 1
+    assert sum(took) < AT_ONCE
 
 
 @both_backends
 @pytest.mark.parametrize("entered", [True, False])
-def test_a_cancelled_call_ends_within_a_second(
+def test_a_cancelled_call_ends_at_once(
     relay: str, large: Path, code: p2p.Code, backend: str, entered: bool
 ) -> None:
     async def main() -> None:
@@ -68,7 +71,7 @@ def test_a_cancelled_call_ends_within_a_second(
         began = time.monotonic()
         with anyio.move_on_after(0.2):
             await client.send(large, code=code)
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 0.2 + AT_ONCE
         if entered:
             await client.__aexit__(None, None, None)
 

@@ -51,7 +51,7 @@ def test_a_plain_program(relay: str, tree: Path, tmp_path: Path, code: p2p.Code)
         program("plain.py", "receive", relay, code, tmp_path / "out") as receiving,
     ):
         for process in (sending, receiving):
-            said, complaints = process.communicate(timeout=20)
+            said, complaints = process.communicate(timeout=PATIENCE)
             assert (process.returncode, complaints) == (0, "")
             assert said.splitlines()[-1] == "8 files, 2400000 bytes"
     assert len(os.listdir(tmp_path / "out" / "tree")) == 8
@@ -62,7 +62,7 @@ def test_a_program_under_trio(relay: str, tree: Path, tmp_path: Path) -> None:
         codes = [p2p.Code.parse(line(sending, "Code: ")) for _ in range(2)]
         client = p2p.Client(relay=relay)
         roots = {client.receive(tmp_path / code.room, code=code).root[:16] for code in codes}
-        said, complaints = sending.communicate(timeout=20)
+        said, complaints = sending.communicate(timeout=PATIENCE)
         assert (sending.returncode, complaints) == (0, "")
     assert sorted(said.splitlines()) == sorted(f"{code.room}: 8 files, digest {min(roots)}" for code in codes)
 
@@ -74,7 +74,7 @@ def test_a_program_under_asyncio(relay: str, tree: Path, tmp_path: Path) -> None
         client = p2p.Client(relay=relay)
         for number, code in enumerate(codes.values()):
             client.receive(tmp_path / str(number), code=p2p.Code.parse(code))
-        said, complaints = sending.communicate(timeout=20)
+        said, complaints = sending.communicate(timeout=PATIENCE)
         assert (sending.returncode, complaints) == (0, "")
     assert f"{tree}: 8 files are there, and verified" in said
     assert f"{tree / '0'}: 300000 of " in said
@@ -88,7 +88,7 @@ def test_a_web_server_under_asyncio(tree: Path, tmp_path: Path) -> None:
         assert request(f"{url}/0") == {"number": 0, "state": "waiting", "size": 0}
         command[command.index("PATH")] = str(tree)
         assert Running(*command[1:]).wait()[0] == 0
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while request(f"{url}/0")["state"] != "complete":
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -99,13 +99,13 @@ def test_a_web_server_under_asyncio(tree: Path, tmp_path: Path) -> None:
         host, port = url.removeprefix("http://").removesuffix("/uploads").split(":")
         with socket.create_connection((host, int(port))):  # a visitor that says nothing
             serving.send_signal(signal.SIGINT)
-            said, complaints = serving.communicate(timeout=20)
+            said, complaints = serving.communicate(timeout=PATIENCE)
         assert (serving.returncode, said, complaints) == (0, "", "")
     assert len(os.listdir(tmp_path / "uploads" / "0" / "tree")) == 8
 
 
 def request(url: str, data: bytes | None = None) -> dict[str, Any]:
-    with urllib.request.urlopen(url, data, timeout=20) as answer:
+    with urllib.request.urlopen(url, data, timeout=PATIENCE) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 

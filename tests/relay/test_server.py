@@ -33,6 +33,9 @@ from tests.relay.clients import Relay, answer, exchange, hello, relay_running, r
 from tests.support.links import connect
 from tests.support.websocket import UPGRADE
 
+AT_ONCE = 4.0
+"""Seconds: less than any patience of the relay, and enough for a busy machine."""
+
 
 async def refused(link: Link) -> tuple[str, int]:
     """Receive a refusal and the end; return the refusal's code and the close code."""
@@ -149,7 +152,8 @@ async def test_a_client_that_speaks_before_it_is_paired_is_refused() -> None:
 async def test_a_client_that_waits_too_long_is_told_so() -> None:
     async with relay_running(wait=0.1) as relay, relay.waiting(Role.SENDER, "a") as link:
         assert await refused(link) == (Refusal.WAIT_OVER, 1013)
-        await relay.works("a")
+        async with relay.waiting(Role.SENDER, "a"):
+            pass  # a pair might not meet in that short time
 
 
 # Refusals
@@ -260,7 +264,7 @@ async def test_a_stop_tells_waiters_and_pairs_and_takes_no_time(settings: dict[s
                 with pytest.raises(LinkBroken) as caught:
                     await link.receive()
                 assert caught.value.close_code == 1012
-            with trio.fail_after(1):
+            with trio.fail_after(AT_ONCE):
                 await stopped.wait()
 
 
@@ -269,7 +273,7 @@ async def test_a_stop_does_not_wait_for_a_client_that_does_not_listen(
 ) -> None:
     monkeypatch.setattr(limits, "STOP_TIMEOUT", 0.1)
     async with AsyncExitStack() as stack:
-        with trio.fail_after(3):
+        with trio.fail_after(AT_ONCE):
             async with relay_running() as relay:
                 deaf = await stack.enter_async_context(relay.raw(room_path(room("a"))))
                 await deaf.send(hello(Role.SENDER))

@@ -40,8 +40,14 @@ def virtual_time() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("anyio_backend", [pytest.param(("trio", {"clock": clock}), id="virtual")])
 
 
+def movable_time() -> pytest.MarkDecorator:
+    """Mark a test that ends waits itself, with `pause`; else its time is the real one. For all streams."""
+    clock = MockClock(rate=1.0)
+    return pytest.mark.parametrize("anyio_backend", [pytest.param(("trio", {"clock": clock}), id="movable")])
+
+
 async def pause(seconds: float) -> None:
-    """Pretend that this process did not run for `seconds` of virtual time."""
+    """Pretend that this process did not run for `seconds` of virtual time, or of movable time."""
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
     clock.jump(seconds)

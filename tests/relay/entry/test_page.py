@@ -20,6 +20,7 @@ from p2p_copy.relay.log.abuse import Abuse
 from tests.relay.browsers import UPGRADED, WHOLE, asked, opened, parsed, said, status_of, upgrade
 from tests.relay.clients import LocalRelay, relay_running, room
 from tests.support.page import FILES, PICTURE, SCRIPT, make_page
+from tests.support.websocket import movable_time, pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -202,22 +203,31 @@ async def test_a_body_and_a_second_request_get_no_answer(page: Path) -> None:
         assert parsed(twice).body == SCRIPT
 
 
+@movable_time()
 async def test_a_slow_request_has_the_time_of_every_connection(page: Path) -> None:
-    async with serving(page, accept_budget=0.2) as relay:
+    async with serving(page) as relay, trio.open_nursery() as nursery:
+
+        async def end_its_time() -> None:
+            await connections(relay, 1)
+            await pause(limits.ACCEPT_BUDGET)
+
+        nursery.start_soon(end_its_time)
         assert await said(await opened(relay), b"GET / HTTP/1.1\r\nHost: x\r\n") == b"", "without its end"
         assert (await asked(relay, "/")).status == 200
 
 
+@movable_time()
 async def test_a_reader_that_stops_is_cut(page: Path) -> None:
     large = os.urandom(limits.MAX_PAGE // 2)
     listed = json.loads((page / "manifest.json").read_text())
     (page / "large.bin").write_bytes(large)
     listed["files"]["large.bin"] = {"type": "application/octet-stream", "sha256": _digest(large)}
     (page / "manifest.json").write_text(json.dumps(listed))
-    async with serving(page, accept_budget=0.5) as relay, await relay.tcp() as stream:
+    async with serving(page) as relay, await relay.tcp() as stream:
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await stream.send_all(WHOLE.format("/large.bin", "").encode())
         await connections(relay, 1)
+        await pause(limits.ACCEPT_BUDGET)
         await connections(relay, 0)
         assert (await asked(relay, "/")).status == 200
 

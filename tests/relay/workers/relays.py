@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy.protocol.rendezvous import Role, Welcome, room_hint, room_path
 from tests.relay.clients import Relay, answer, hello, room
 from tests.support.links import connect
-from tests.support.processes import QUICK, environment
+from tests.support.processes import PATIENCE, QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -100,7 +100,7 @@ class WorkersRelay:
 
     def wait_for(self, pattern: str, *, times: int = 1) -> re.Match[str]:
         """Wait until the log has lines like this, and return the last one."""
-        deadline = time.monotonic() + QUICK
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             found = list(re.finditer(pattern, self.log))
             if len(found) >= times:
@@ -150,7 +150,10 @@ class WorkersRelay:
         pids = self.pids.values()
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
-            time.sleep(0.05)
+            deadline = time.monotonic() + QUICK
+            while self.process.poll() is None and not re.search("stopping in|stopped: ", self.log):
+                assert time.monotonic() < deadline, "it does not obey"
+                time.sleep(0.02)  # two signals that come before it looks are one
             self.signal(signal.SIGTERM)
         try:
             self.process.wait(QUICK)

@@ -33,6 +33,7 @@ from p2p_copy.protocol.rendezvous import (
     encode,
     room_path,
 )
+from p2p_copy.relay import limits
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.tls import TLSStream
@@ -467,7 +468,7 @@ async def test_what_a_killed_worker_has_counted_stays_counted(
         await relay.clients.works(of_place(0))
         await relay.clients.works(of_place(1))
     await until(lambda: relay.status["served"] == 4)
-    await trio.sleep(1.2)  # for the next report of each worker
+    await trio.sleep(2 * limits.WORKER_REPORT_INTERVAL)  # for the next report of each worker
     for pid in relay.pids.values():
         os.kill(pid, signal.SIGKILL)
     relay.wait_for("worker died", times=2)
