@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trustme
-from trio.testing import wait_all_tasks_blocked
 
 import p2p_copy as p2p
 from p2p_copy import errors
@@ -25,9 +26,11 @@ from p2p_copy.transport import limits as transport_limits
 from tests.doctor.support import AFTER_WELCOME, Front, examined, given_to, serving_front
 from tests.relay.clients import Relay, relay_running
 from tests.support.other_protocols import SSH
+from tests.support.processes import QUICK
 from tests.support.proxies import Tunnel, saying, serving_proxy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.certificates import Certificates
@@ -39,7 +42,7 @@ async def test_all_is_well_without_tls(tmp_path: Path) -> None:
         assert found.good == [*found.findings]
         assert {*AFTER_WELCOME, Check.UPGRADE, Check.WELCOME, Check.CLOCK} <= {*found.good}
         assert Check.TLS not in found.findings
-        assert relay.counts.served == 1
+        await until(lambda: relay.counts.served == 1)
     for check in (Check.SPEED_THERE, Check.SPEED_BACK, Check.DISK):
         assert (found.findings[check].rate or 0) > 0
     assert (found.findings[Check.ROUND_TRIP].seconds or 0) > 0
@@ -48,8 +51,15 @@ async def test_all_is_well_without_tls(tmp_path: Path) -> None:
 async def test_the_relay_counts_no_side_as_lost(tmp_path: Path) -> None:
     async with relay_running() as relay:
         await examined(str(relay.address), tmp_path)
-        await wait_all_tasks_blocked(0.05)
+        await until(lambda: +relay.server.tally.outcomes)
         assert +relay.server.tally.outcomes == {"complete": 1}
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait for what a relay learns a moment after its clients."""
+    with trio.fail_after(QUICK):
+        while not is_so():  # noqa: ASYNC110 - it tells nobody
+            await trio.sleep(0.01)
 
 
 async def test_all_is_well_with_tls_and_the_certificate_is_the_relays_own(
@@ -357,18 +367,20 @@ async def test_a_relay_that_drains(tmp_path: Path) -> None:
         clients = Relay(int(relay.urls[0].rpartition(":")[2]), None)
         async with clients.pair("a transfer that runs"):
             nursery.start_soon(relay.drain, 60)
-            await wait_all_tasks_blocked(0.05)
+            with trio.fail_after(QUICK), suppress(OSError):  # once it takes no more clients
+                while True:
+                    await (await clients.tcp()).aclose()
             found = await examined(relay.urls[0], tmp_path)
     assert isinstance(found.wrong(Check.TCP), errors.RelayUnreachable)
 
 
 async def test_a_link_that_drops_what_is_idle(tmp_path: Path) -> None:
     async with p2p.Relay("127.0.0.1", 0) as relay:
-        async with serving_front(Front(relay.urls[0], idle=0.3)) as url:
-            found = await examined(url, tmp_path, idle=1.0)
+        async with serving_front(Front(relay.urls[0], idle=0.8)) as url:
+            found = await examined(url, tmp_path, idle=1.6)
         error = found.wrong(Check.IDLE)
         assert isinstance(error, errors.RelayLost)
-        assert "A connection that was idle was cut after 0.3 s" in str(error)
+        assert re.search(r"A connection that was idle was cut after \d(\.\d)? s", str(error))
         assert "this side pings only every 20 s" in str(error)
         assert found.left_out == [Check.SPEED_THERE, Check.SPEED_BACK]
         found = await examined(relay.urls[0], tmp_path, idle=0.5)

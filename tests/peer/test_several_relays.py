@@ -284,22 +284,25 @@ async def test_a_code_is_tried_at_one_relay_only(file: Path, tmp_path: Path) -> 
     """Others with another secret wait at each relay; the first of them uses up the code, and no other has a try."""
     async with sites(3) as found:
         wrong = Code(CODE.room, "another long passphrase")
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as guessing:
             guessers = [
                 Side(
-                    nursery,
+                    guessing,
                     Role.RECEIVER,
                     [site.url],
                     tmp_path / f"out{number}",
                     code=wrong,
                     patience=0,
-                    wait=1,
                 )
                 for number, site in enumerate(found)
             ]
             await until(lambda: all(site.waiting for site in found))
-            sender = Side(nursery, Role.SENDER, [site.url for site in found], file)
-        assert isinstance(sender.error, WrongCode)
+            async with trio.open_nursery() as nursery:
+                sender = Side(nursery, Role.SENDER, [site.url for site in found], file)
+            assert isinstance(sender.error, WrongCode)
+            await until(lambda: any(guesser.error for guesser in guessers))
+            await until(lambda: sum(site.waiting for site in found) == 2)
+            guessing.cancel_scope.cancel()
         assert [type(guesser.error) for guesser in guessers].count(WrongCode) == 1
 
 

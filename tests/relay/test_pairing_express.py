@@ -23,7 +23,7 @@ from p2p_copy.transport.codec import Opcode
 from p2p_copy.transport.splice import CAN_SPLICE
 from p2p_copy.transport.splicer import Splicer
 from tests.support.pairings import BIG, loopback_pair, raw_clients
-from tests.support.websocket import BINARY, PING, TEXT, RawClient, frame
+from tests.support.websocket import BINARY, PING, TEXT, RawClient, frame, let_pass, movable_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -211,13 +211,15 @@ async def test_pings_of_either_side_are_answered_in_between() -> None:
         await goodbye(receiver)
 
 
+@movable_time()
 async def test_the_relay_pings_a_sender_that_is_silent_on_the_express_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport_limits, "KEEPALIVE_INTERVAL", 0.1)
-    monkeypatch.setattr(transport_limits, "KEEPALIVE_TIMEOUT", 0.5)
-    async with clients() as (sender, receiver, usage):
+    monkeypatch.setattr(transport_limits, "KEEPALIVE_INTERVAL", 2.0)
+    monkeypatch.setattr(transport_limits, "KEEPALIVE_TIMEOUT", 5.0)
+    async with clients() as (sender, receiver, usage), trio.open_nursery() as nursery:
         await express(sender, receiver)
+        nursery.start_soon(let_pass, 2.0 + 5.0 + 2.0)
         while not isinstance(event := await receiver.next(), CloseConnection):  # the sender answers no ping
             assert isinstance(event, Ping)
             await receiver.send(event.response())

@@ -21,6 +21,8 @@ from wsproto.events import (
     TextMessage,
 )
 
+from p2p_copy.transport import limits
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,16 +43,26 @@ def virtual_time() -> pytest.MarkDecorator:
 
 
 def movable_time() -> pytest.MarkDecorator:
-    """Mark a test that ends waits itself, with `pause`; else its time is the real one. For all streams."""
+    """Mark a test that ends waits itself, with `let_pass`; else its time is the real one. For all streams."""
     clock = MockClock(rate=1.0)
     return pytest.mark.parametrize("anyio_backend", [pytest.param(("trio", {"clock": clock}), id="movable")])
 
 
 async def pause(seconds: float) -> None:
-    """Pretend that this process did not run for `seconds` of virtual time, or of movable time."""
+    """Pretend that this process did not run for `seconds` of virtual time."""
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
     clock.jump(seconds)
+
+
+async def let_pass(seconds: float) -> None:
+    """Let so much movable time pass at once. All see it passing, so this process seems to run all the while."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    while seconds > 0:
+        clock.jump(min(seconds, limits.TICK))
+        seconds -= limits.TICK
+        await trio.testing.wait_all_tasks_blocked()
 
 
 def frame(kind: int, payload: bytes = b"", *, final: bool = True, masked: bool = True) -> bytes:

@@ -23,6 +23,7 @@ from p2p_copy.units import MIB
 from tests.support.lossy_relay import lossy_relay
 from tests.support.transfers import CODE, Both, copy, receive, running_relay, send
 from tests.support.two_sides import ID
+from tests.support.websocket import let_pass, movable_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,17 +125,18 @@ async def test_without_an_answer_the_transfer_ends(
 
 
 @pytest.mark.parametrize("role", ROLES)
+@movable_time()
 async def test_the_other_side_waits_for_the_answer_longer_than_for_an_offer(
     tmp_path: Path, source: Path, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "OFFER_TIMEOUT", 0.2)
+    monkeypatch.setattr(limits, "OFFER_TIMEOUT", 5.0)
     user = Listener()
     user.heard = trio.Event()
 
     async def answer_late() -> None:
         while not user.seen:  # noqa: ASYNC110
             await trio.sleep(0.001)
-        await trio.sleep(0.4)
+        await let_pass(2 * limits.OFFER_TIMEOUT)
         user.heard.set()
 
     both = Both()

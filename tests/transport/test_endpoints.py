@@ -39,7 +39,7 @@ from tests.support.hanging import hanging
 from tests.support.links import MAX, connect, serving
 from tests.support.other_protocols import SSH, TLS_ALERT
 from tests.support.transfers import CODE, receive
-from tests.support.websocket import virtual_time
+from tests.support.websocket import let_pass, movable_time, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -210,18 +210,18 @@ async def test_a_server_that_closes_at_once_may_be_busy_or_want_the_other_scheme
 @pytest.mark.fault(76, "silent after TCP")
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2"])
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_silent_server_is_given_up_in_time(
-    said: bytes, tls: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.2)
-
+@movable_time()
+async def test_a_silent_server_is_given_up_in_time(said: bytes, tls: bool) -> None:
     async def handle(stream: TCPStream) -> None:
+        assert await stream.receive_some(4096)
         if not tls:
             await stream.send_all(said)
+            await trio.sleep(0.1)  # the client takes it before its time is over
+        await let_pass(limits.CONNECT_TIMEOUT)
         await trio.sleep_forever()
 
     async with serving(handle) as address:
-        with trio.fail_after(5), pytest.raises(NotARelay if said and not tls else RelayUnreachable):
+        with trio.fail_after(60), pytest.raises(NotARelay if said and not tls else RelayUnreachable):
             async with connect(over_tls(address) if tls else address, "/"):
                 raise AssertionError("no relay is there")
 
@@ -235,18 +235,18 @@ async def test_a_closed_port_is_unreachable() -> None:
 
 
 @pytest.mark.fault(76, "silent after the upgrade")
-async def test_a_relay_that_says_nothing_after_the_upgrade_is_given_up_in_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@movable_time()
+async def test_a_relay_that_says_nothing_after_the_upgrade_is_given_up_in_time(tmp_path: Path) -> None:
     assert limits.CONNECT_TIMEOUT <= 15
-    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 1.0)
 
     async def handle(stream: TCPStream) -> None:
-        async with accept(stream, max_message=MAX):
+        async with accept(stream, max_message=MAX) as (_, link):
+            await link.receive()
+            await let_pass(limits.CONNECT_TIMEOUT)
             await trio.sleep_forever()
 
     async with serving(handle) as address:
-        with trio.fail_after(10), pytest.raises(NotARelay, match="does not welcome us"):
+        with trio.fail_after(60), pytest.raises(NotARelay, match="does not welcome us"):
             await receive(str(tmp_path), relay=str(address), code=CODE)
 
 
@@ -485,16 +485,17 @@ async def test_the_error_says_that_the_port_speaks_tls(authority: trustme.CA) ->
 
 
 @pytest.mark.fault(76, "silent after TLS")
+@movable_time()
 async def test_a_server_that_is_silent_after_tls_is_given_up_in_time(
-    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+    authority: trustme.CA, ca_file: str
 ) -> None:
-    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.5)
-
     async def silent(stream: trio.abc.Stream) -> None:
+        assert await stream.receive_some(4096), "it asks for the upgrade"
+        await let_pass(limits.CONNECT_TIMEOUT)
         await trio.sleep_forever()
 
     async with serving(secure(authority.issue_cert("127.0.0.1"), silent)) as address:
-        with trio.fail_after(10), pytest.raises(RelayUnreachable, match="does not answer"):
+        with trio.fail_after(60), pytest.raises(RelayUnreachable, match="does not answer"):
             async with connect(over_tls(address), "/", ca_file=ca_file):
                 raise AssertionError("no relay is there")
 

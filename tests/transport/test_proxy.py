@@ -33,7 +33,7 @@ from p2p_copy.transport.tcp import gathering
 from tests.support.links import MAX, connect, serving
 from tests.support.other_protocols import SSH, TLS_ALERT
 from tests.support.proxies import OK, Tunnel, read_exactly, read_until, saying, serving_proxy
-from tests.support.websocket import virtual_time
+from tests.support.websocket import let_pass, movable_time, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ async def refused(
     proxy: ProxyAddress, address: RelayAddress = RELAY, ca_file: str | None = None
 ) -> P2PCopyError:
     """Return the error of a connection, which names the proxy but not its password."""
-    with trio.fail_after(5), pytest.raises(P2PCopyError) as caught:
+    with trio.fail_after(60), pytest.raises(P2PCopyError) as caught:
         async with connect(address, "/", proxy=proxy, ca_file=ca_file):
             raise AssertionError("no relay is there")
     assert SECRET not in str(caught.value)
@@ -404,14 +404,13 @@ async def test_a_slow_answer_is_waited_for_no_longer_than_any_other(scheme: str)
         ("socks5", ProxyUnreachable, "does not answer as SOCKS 5"),
     ],
 )
-async def test_a_silent_proxy_is_given_up_in_time(
-    scheme: str, error: type[P2PCopyError], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@movable_time()
+async def test_a_silent_proxy_is_given_up_in_time(scheme: str, error: type[P2PCopyError], words: str) -> None:
     assert limits.DIAL_TIMEOUT <= limits.CONNECT_TIMEOUT <= 15
-    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.3 + (scheme == "socks5"))
-    monkeypatch.setattr(limits, "DIAL_TIMEOUT", 0.2)
 
     async def handle(stream: trio.abc.Stream) -> None:
+        assert await stream.receive_some(4096)
+        await let_pass(limits.CONNECT_TIMEOUT)
         await trio.sleep_forever()
 
     async with serving_proxy(handle, scheme) as proxy:
@@ -421,11 +420,16 @@ async def test_a_silent_proxy_is_given_up_in_time(
     assert caught.transient
 
 
-async def test_a_socks_proxy_that_takes_long_to_connect_is_not_blamed_for_its_greeting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.3)
-    async with serving_proxy(saying(b"\x05\x00"), "socks5") as proxy:
+@movable_time()
+async def test_a_socks_proxy_that_takes_long_to_connect_is_not_blamed_for_its_greeting() -> None:
+    async def handle(stream: trio.abc.Stream) -> None:
+        assert await stream.receive_some(4096)
+        await stream.send_all(b"\x05\x00")
+        assert await stream.receive_some(4096), "it asks for the relay"
+        await let_pass(limits.CONNECT_TIMEOUT)
+        await trio.sleep_forever()
+
+    async with serving_proxy(handle, "socks5") as proxy:
         assert "did not connect to relay.example:443" in str(await refused(proxy))
 
 

@@ -16,6 +16,9 @@ from p2p_copy.protocol import limits as protocol_limits
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
+PATIENCE = 100
+"""Seconds after which a program of its own is a failure; on a quiet machine none takes six."""
+
 KEY = key_of("top/file")
 OTHER = key_of("top/other")
 DONE = Done(b"identity", b"d" * 32, "", flushed=True)
@@ -36,7 +39,7 @@ def run_child(script: str, *arguments: str, code: int = 0) -> str:
         [sys.executable, "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )

@@ -33,7 +33,7 @@ for number in range(200_000):
         journal.commit()
 journal.close()
 journal = Journal(sys.argv[1])
-assert all(journal.done(key_of(f"file {number}")) == done(number) for number in range(200_000))
+assert all(journal.done(key_of(f"file {number}")) == done(number) for number in range(0, 200_000, 8))
 assert journal.done(key_of("file 200000")) is None
 print(resident() - before)
 journal.remove()

@@ -20,7 +20,7 @@ from p2p_copy.relay.log.abuse import Abuse
 from tests.relay.browsers import UPGRADED, WHOLE, asked, opened, parsed, said, status_of, upgrade
 from tests.relay.clients import LocalRelay, relay_running, room
 from tests.support.page import FILES, PICTURE, SCRIPT, make_page
-from tests.support.websocket import movable_time, pause
+from tests.support.websocket import let_pass, movable_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -209,7 +209,7 @@ async def test_a_slow_request_has_the_time_of_every_connection(page: Path) -> No
 
         async def end_its_time() -> None:
             await connections(relay, 1)
-            await pause(limits.ACCEPT_BUDGET)
+            await let_pass(limits.ACCEPT_BUDGET)
 
         nursery.start_soon(end_its_time)
         assert await said(await opened(relay), b"GET / HTTP/1.1\r\nHost: x\r\n") == b"", "without its end"
@@ -227,7 +227,7 @@ async def test_a_reader_that_stops_is_cut(page: Path) -> None:
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
         await stream.send_all(WHOLE.format("/large.bin", "").encode())
         await connections(relay, 1)
-        await pause(limits.ACCEPT_BUDGET)
+        await let_pass(limits.ACCEPT_BUDGET)
         await connections(relay, 0)
         assert (await asked(relay, "/")).status == 200
 
