@@ -4,6 +4,7 @@ import { Lost, NotReached, PeerFailed, RelayError } from '../protocol/errors.js'
 import { LEAST_REDIAL, MAX_HELLO, MAX_TEXT, PROTOCOL_VERSION, REDIAL_AFTER } from '../protocol/limits.js';
 import { shown } from '../protocol/names.js';
 import { utf8 } from '../protocol/bytes.js';
+import { sleep } from './sleep.js';
 
 /** Seconds to reach the relay: a browser itself may try for minutes. */
 const CONNECT_TIMEOUT = 20;
@@ -243,8 +244,6 @@ class Seat {
   }
 }
 
-const seconds = (number) => new Promise((resolve) => setTimeout(resolve, number * 1000));
-
 /** Seconds until this side dials again: at another time than others that came with it. */
 function redialAfter({ again }) {
   const asked = Number.isSafeInteger(again) ? again : REDIAL_AFTER;
@@ -253,7 +252,7 @@ function redialAfter({ again }) {
 
 /** Which of this side's two connections goes on: the one that is paired first, or the new one once it is settled. */
 function better(old, spare) {
-  const settled = () => seconds(REDIAL_SETTLED).then(() => spare);
+  const settled = () => sleep(REDIAL_SETTLED).then(() => spare);
   return Promise.race([
     old.paired.then(() => old, () => spare.welcome.then(() => spare, () => old)),
     spare.paired.then(() => spare, () => old), // one that fails changes nothing
@@ -278,7 +277,7 @@ export async function pair(place, { seconds: wait, signal, welcomed = () => {} }
     const welcome = await seat.welcome;
     welcomed(sentence(welcome.notice));
     for (;;) {
-      const link = await Promise.race([seat.paired, seconds(redialAfter(welcome))]);
+      const link = await Promise.race([seat.paired, sleep(redialAfter(welcome))]);
       if (link) return link;
       spare = new Seat(place, until, signal, 'movement', 'still-waiting');
       const chosen = await better(seat, spare);

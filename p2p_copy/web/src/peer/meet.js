@@ -5,6 +5,7 @@ import { Lost, NotReached, PeerFailed, TransferError, WrongCode } from '../proto
 import { codeSpent, HandshakeFailed, ReceiverHandshake, SenderHandshake } from '../protocol/key_exchange.js';
 import * as keys from '../protocol/keys.js';
 import { Close, pair } from './link.js';
+import { sleep } from './sleep.js';
 
 /** Seconds for each message of the key exchange: both ends are there. */
 const STEP_TIMEOUT = 15;
@@ -97,20 +98,6 @@ async function meetIn(ticket, known, place, { seconds, signal, welcomed }) {
 
 /** Seconds to pause before try number `count` of a search, about: many clients must not come back at once. */
 const pauseBefore = (count) => Math.min(PAUSE[0] * 2 ** Math.min(count, 16), PAUSE[1]) * (0.5 + Math.random());
-
-/** Sleep; wake up early when the network is there again, or when this is stopped. */
-async function sleep(seconds, signal) {
-  const woken = new AbortController();
-  await new Promise((resolve) => {
-    const timer = setTimeout(resolve, seconds * 1000);
-    const once = { once: true, signal: woken.signal };
-    globalThis.addEventListener?.('online', resolve, once);
-    signal?.addEventListener('abort', resolve, once);
-    woken.signal.addEventListener('abort', () => clearTimeout(timer));
-  });
-  woken.abort();
-  signal?.throwIfAborted();
-}
 
 /** Of an address that a person has typed, for which no relay has answered yet. */
 const ASK_THE_OPERATOR =
