@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.directory import Directory
     from p2p_copy.files.target.conflicts import Conflicts
-    from p2p_copy.files.target.extras import Extras
+    from p2p_copy.files.target.extraneous import Extraneous
     from p2p_copy.files.target.resume import ResumeIndex
     from p2p_copy.protocol.manifest import Item
 
@@ -27,12 +27,12 @@ class Directories:
     """The directories that may still get entries, by the index of their item."""
 
     def __init__(
-        self, top: Directory, conflicts: Conflicts, resume: ResumeIndex, extras: Extras | None
+        self, top: Directory, conflicts: Conflicts, resume: ResumeIndex, extraneous: Extraneous | None
     ) -> None:
         self._top = top
         self._conflicts = conflicts
         self._resume = resume
-        self._extras = extras
+        self._extraneous = extraneous
         self._open: dict[int, Directory] = {}
 
     def parent_of(self, item: Item) -> Directory:
@@ -132,9 +132,9 @@ class Directories:
         directory = self._open.pop(item.index, None)
         if directory is None:
             return
-        if self._extras is not None:
+        if self._extraneous is not None:
             with suppress(OSError):  # what cannot be listed is not deleted
-                self._extras.list(item, directory)
+                self._extraneous.list(item, directory)
         if directory.created or self._conflicts.policy is Conflict.OVERWRITE:
             if item.entry.extra is not None:
                 directory.give(item.entry.extra)

@@ -22,7 +22,7 @@ from p2p_copy.files.target import cleanup, symlinks
 from p2p_copy.files.target.conflicts import Conflicts
 from p2p_copy.files.target.directories import Directories
 from p2p_copy.files.target.errors import fail_for_good
-from p2p_copy.files.target.extras import Extras
+from p2p_copy.files.target.extraneous import Extraneous
 from p2p_copy.files.target.files import Files
 from p2p_copy.files.target.hardlinks import HardLinks
 from p2p_copy.files.target.probe import open_output, supported
@@ -31,7 +31,7 @@ from p2p_copy.files.target.small_files import SmallFiles
 from p2p_copy.options import Conflict
 
 if TYPE_CHECKING:
-    from p2p_copy.files.target.extras import Protected
+    from p2p_copy.files.target.extraneous import Protected
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Preserved
 
@@ -51,7 +51,7 @@ class Target:
     Attributes:
         resume: as given.
         asks: the user is to be asked before something `is_taken` and replaced.
-        extras: what the sender does not have, if that is to be deleted.
+        extraneous: what the sender does not have, if that is to be deleted.
         directories: creates and completes directories.
         files: writes files piece by piece, and finds those that are here already.
         small_files: writes small files at once.
@@ -80,8 +80,8 @@ class Target:
         self._conflicts = Conflicts(conflict, resume, checksum=checksum)
         self.asks = self._conflicts.asks
         self.replaces = self._conflicts.policy is Conflict.OVERWRITE
-        self.extras = None if delete is None else Extras(self._top, delete, resume.tag)
-        self.directories = Directories(self._top, self._conflicts, resume, self.extras)
+        self.extraneous = None if delete is None else Extraneous(self._top, delete, resume.tag)
+        self.directories = Directories(self._top, self._conflicts, resume, self.extraneous)
         self.hard_links = HardLinks(self.directories, self._conflicts, resume)
         self.files = Files(self.directories, self._conflicts, resume, self.hard_links)
         self.small_files = SmallFiles(self.files, self.directories, self._conflicts, resume, self.hard_links)
@@ -146,6 +146,6 @@ class Target:
         self.files.close(keep=keep)
         self.directories.close()
         self.marker.remove()
-        if self.extras is not None:
-            self.extras.close()
+        if self.extraneous is not None:
+            self.extraneous.close()
         self._top.close()

@@ -248,15 +248,15 @@ class TreeConsumer:
         else:
             self._unwanted += 1
             self._replies.add(Unwanted(number))
-            if self._target.extras is not None:
-                self._target.extras.omit(message.path)
+            if self._target.extraneous is not None:
+                self._target.extraneous.omit(message.path)
 
     def _page(self, page: Page) -> None:
         self._files.write_collected()
         items = self._manifest.page(page)
-        if self._target.extras is not None:
+        if self._target.extraneous is not None:
             for item in items:
-                self._target.extras.name(item)
+                self._target.extraneous.name(item)
         if not self.holds:
             self._check_space()
         for item, decision in self._planner.plan(items):
@@ -596,8 +596,8 @@ class FileConsumer:
             elif not directory.refused:
                 self._target.directories.finish(directory)
             directory.shorten()
-            if self._target.extras is not None:
-                self._target.extras.forget(directory)
+            if self._target.extraneous is not None:
+                self._target.extraneous.forget(directory)
 
 
 class Outcomes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.errors import P2PCopyError
-from p2p_copy.files.target.extras import Protected
+from p2p_copy.files.target.extraneous import Protected
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Deletion, NoticeOnce
@@ -31,7 +31,7 @@ from p2p_copy.version import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from p2p_copy.files.target.extras import Extras
+    from p2p_copy.files.target.extraneous import Extraneous
     from p2p_copy.observer import Report
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Offer, Preserved
@@ -113,7 +113,7 @@ class TreeReceiver:
             unmade=self._correct_receipt,
         )
         stalls = Stalls(job.observer, conversation.channel)
-        deleting = _Deleting(job, target.extras, partial=offer.partial)
+        deleting = _Deleting(job, target.extraneous, partial=offer.partial)
         receiving = _TreeReceiving(job, consumer, conversation, stalls, confirm, deleting)
         try:
             async with writing(job.receipt), trio.open_nursery() as nursery:
@@ -263,12 +263,12 @@ class _TreeReceiving:
 
 
 class _Deleting:
-    """Deletes the `extras` of a conversation once all is here, if the user wants that."""
+    """Deletes the `extraneous` entries once all is here, if the user wants that."""
 
-    def __init__(self, job: ReceiveJob, extras: Extras | None, *, partial: bool) -> None:
+    def __init__(self, job: ReceiveJob, extraneous: Extraneous | None, *, partial: bool) -> None:
         self._observer = job.observer
         self._ask = job.ask_delete
-        self._extras = extras
+        self._extraneous = extraneous
         self._partial = partial
 
     async def run(self, *, complete: bool, uncertain: bool) -> tuple[int, int]:
@@ -276,8 +276,8 @@ class _Deleting:
 
         Nothing is deleted after a cancellation, or if it is `uncertain` what the sender has.
         """
-        extras = self._extras
-        if extras is None:
+        extraneous = self._extraneous
+        if extraneous is None:
             return 0, 0
         if not complete:
             self._observer.notice("Nothing was deleted here, because not everything was delivered.")
@@ -288,19 +288,19 @@ class _Deleting:
         if uncertain:
             self._observer.notice(_UNCERTAIN)
             return 0, 0
-        if not await trio.to_thread.run_sync(extras.is_whole):
+        if not await trio.to_thread.run_sync(extraneous.is_whole):
             self._observer.notice(_LOST)
             return 0, 0
         deleted = failed = 0
-        if extras.count and await self._is_wanted(extras):
-            deleted, failed = await self._delete(extras)
-        if extras.alike:
-            self._observer.notice(_stay(extras.alike, extras.first_alike))
+        if extraneous.count and await self._is_wanted(extraneous):
+            deleted, failed = await self._delete(extraneous)
+        if extraneous.alike:
+            self._observer.notice(_stay(extraneous.alike, extraneous.first_alike))
         return deleted, failed
 
-    async def _delete(self, extras: Extras) -> tuple[int, int]:
+    async def _delete(self, extraneous: Extraneous) -> tuple[int, int]:
         deleted = failed = 0
-        found = extras.delete(trio.from_thread.check_cancelled)
+        found = extraneous.delete(trio.from_thread.check_cancelled)
         while some := await trio.to_thread.run_sync(lambda: list(islice(found, limits.DELETE_AT_ONCE))):
             for path, problem in some:
                 if problem:
@@ -311,12 +311,12 @@ class _Deleting:
                     self._observer.deleted(path)
         return deleted, failed
 
-    async def _is_wanted(self, extras: Extras) -> bool:
+    async def _is_wanted(self, extraneous: Extraneous) -> bool:
         if self._ask is None:
             return True
         yes: bool | None = None
         with within(limits.DELETE_TIMEOUT):
-            yes = await self._ask(Deletion(extras.count, tuple(extras.first)))
+            yes = await self._ask(Deletion(extraneous.count, tuple(extraneous.first)))
         if yes is None:
             self._observer.notice("Nothing was deleted here: the question was not answered in time.")
         elif not yes:

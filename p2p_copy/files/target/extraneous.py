@@ -45,7 +45,7 @@ class Protected(NamedTuple):
     state_directories: tuple[str, ...] = ()
 
 
-class Extras:
+class Extraneous:
     """What lies in the directories of one conversation, and not at the sender.
 
     Attributes:
