@@ -36,6 +36,8 @@ class ArrivalDeadlines:
                 self._deadlines.pop(client, None)
 
             self._deadlines[client] = deadline
+            if client.gone:  # it was evicted on its way from one process to another
+                deadline.cancel()
             try:
                 yield arrived
             finally:

@@ -114,12 +114,15 @@ class RemoteGate(Gate):
         """Return True: the tokens are the supervisor's."""
         return True
 
+    def expect(self, client: Client) -> None:
+        """Count a client from now on, whose connection `admit` takes over in a moment; it may be evicted before."""
+        assert client.number is not None
+        self._clients[client.number] = client
+
     def admit(self, stream: TCPStream) -> Client | None:
         """Take over a connection that the supervisor has admitted."""
         assert isinstance(stream, PassedStream), "a worker has no listener of its own"
         client = stream.client
-        assert client.number is not None
-        self._clients[client.number] = client
         if client.address is not None:
             ADDRESS.set(client.address)
         client.throttle = Throttle(self._newcomers, self.config.frames_per_second)

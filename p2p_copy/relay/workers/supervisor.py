@@ -33,6 +33,7 @@ from p2p_copy.relay.access.gatekeeper import NO_PLACE, Gatekeeper
 from p2p_copy.relay.entry.listeners import listen
 from p2p_copy.relay.file_thread import FileThread
 from p2p_copy.relay.log import events
+from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.redact import LOGGER, WORKER, Size, where_raised
 from p2p_copy.relay.server import certificates_of, site_of
 from p2p_copy.relay.snapshot import Snapshot
@@ -358,9 +359,11 @@ class Supervisor:
         try:
             with trio.move_on_after(client.budget):
                 process = await self._places[place].process()
-                client.budget = max(client.budget - (trio.current_time() - began), 0)
-                self._pass(process, client, descriptor)
-                return
+                if not client.gone:
+                    client.budget = max(client.budget - (trio.current_time() - began), 0)
+                    self._pass(process, client, descriptor)
+                    return
+                self.tally.abuse.count(Abuse.EVICTED)  # no worker had it any more, or had it yet
             os.close(descriptor)
             self._copiers.pop(client.number or 0, None)
             self.gatekeeper.leave(client)

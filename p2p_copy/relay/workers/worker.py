@@ -135,6 +135,7 @@ class _Worker:
             if not self._relay.draining:
                 stream = PassedStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
                 stream.client = client
+                self._gate.expect(client)
                 self._listener.put(stream)
                 return
         sock.close()
@@ -158,13 +159,16 @@ class _Worker:
         else:
             self._nursery.cancel_scope.cancel()
 
-    def _evict(self, number: int) -> None:
+    @property
+    def _gate(self) -> RemoteGate:
         assert isinstance(self._relay.gatekeeper, RemoteGate)
-        self._relay.gatekeeper.evict(number)
+        return self._relay.gatekeeper
+
+    def _evict(self, number: int) -> None:
+        self._gate.evict(number)
 
     def _stop_copying(self, number: int) -> None:
-        assert isinstance(self._relay.gatekeeper, RemoteGate)
-        self._relay.gatekeeper.stop_copying(number)
+        self._gate.stop_copying(number)
 
     def _change(self, config: dict[str, Any]) -> None:
         self._relay.change(config_from(config))

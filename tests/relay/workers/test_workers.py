@@ -298,6 +298,23 @@ async def test_the_oldest_connection_without_a_hello_is_closed_wherever_it_is(
     assert 'p2p_copy_relay_abuse_total{kind="evicted"} 1.0' in relay.ask("GET", "/metrics")[1]
 
 
+async def test_a_connection_is_closed_for_a_newer_one_although_its_worker_has_not_seen_it_yet(
+    start: Callable[..., WorkersRelay], of_place: Callable[[int], str]
+) -> None:
+    relay = start("--max-pending", "1", "--accept-budget", "10m")
+    for pid in relay.pids.values():
+        os.kill(pid, signal.SIGSTOP)
+    async with await relay.clients.tcp() as older:
+        await older.send_all(f"GET {room_path(room(of_place(1)))} HTTP/1.1\r\n".encode())
+        async with await relay.clients.tcp():
+            await trio.sleep(0.2)  # until both orders lie there; nobody reads them
+            for pid in relay.pids.values():
+                os.kill(pid, signal.SIGCONT)
+            with trio.fail_after(QUICK), suppress(trio.BrokenResourceError):
+                assert await older.receive_some(1) == b"", "at once, and not when its time is over"
+    relay.wait_for(r"closed: the oldest connection without a hello")
+
+
 async def test_tokens_and_quotas_hold_for_the_whole(
     start: Callable[..., WorkersRelay], tmp_path: Path, of_place: Callable[[int], str]
 ) -> None:
