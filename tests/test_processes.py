@@ -18,6 +18,7 @@ import pytest
 from p2p_copy import errors
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.transport import limits as transport_limits
+from tests.contrib.programs import free_port
 from tests.support.certificates import Certificates
 from tests.support.processes import QUICK, Running, both, receiver, relay, sender
 from tests.support.trees import leftovers, make_tree, snapshot, unfinished_size
@@ -162,8 +163,7 @@ def test_a_server_that_says_nothing(tmp_path: Path) -> None:
 
 def test_relay_not_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     for process in (
         sender(f"ws://127.0.0.1:{port}", tmp_path / "file"),
         receiver(f"wss://127.0.0.1:{port}", tmp_path / "out"),

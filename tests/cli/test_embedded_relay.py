@@ -22,6 +22,7 @@ from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.server import Relay
 from p2p_copy.units import MIB
+from tests.contrib.programs import free_port
 from tests.relay.clients import answer, hello, relay_running, room
 from tests.relay.test_stopping import close_code
 from tests.support.processes import PATIENCE, QUICK, Running, receiver
@@ -189,11 +190,12 @@ def test_a_sender_that_is_started_again_meets_its_receiver(tmp_path: Path) -> No
     """The new relay does not know the room that the receiver tries first."""
     source, out = tmp_path / "file", tmp_path / "out"
     source.write_bytes(os.urandom(1 << 20) * 160)
-    sender, url = serving(source)
+    port = free_port()
+    sender, url = serving(source, port)
     patient = receiver(url, out, code=CODE.text)
     until_under_way(out)
     sender.kill()
-    again, _ = serving(source, port=int(url.rpartition(":")[2]))
+    again, _ = serving(source, port)
     code, _, errors = patient.wait()
     assert code == 0, errors
     assert again.wait()[0] == 0

@@ -19,6 +19,7 @@ from p2p_copy.protocol.rendezvous import Paired, Role, Welcome, room_path
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from p2p_copy.units import MIB
+from tests.contrib.programs import free_port
 from tests.relay.clients import Relay as At, answer, hello
 from tests.support.links import serving
 from tests.support.transfers import CODE, Told, receive, send
@@ -55,7 +56,7 @@ class Site:
         self._nursery = nursery
         self._config = config
         self._scope = trio.CancelScope()
-        self.port = 0
+        self.port = free_port()  # nobody else takes it while no relay runs
 
     async def start(self) -> Site:
         self._scope = trio.CancelScope()

@@ -18,6 +18,7 @@ from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport.link import Link, LinkBroken
+from tests.contrib.programs import free_port
 from tests.relay import clients
 from tests.relay.clients import answer, exchange, hello, room
 from tests.support import processes
@@ -282,8 +283,8 @@ async def test_the_time_to_drain_is_an_option() -> None:
 
 
 async def test_after_a_kill_the_same_port_serves_again() -> None:
-    with processes.relay() as (url, server):
-        port = int(url.rpartition(":")[2])
+    port = free_port()
+    with processes.relay(port=port) as (_, server):
         async with clients.Relay(port, None).pair("a") as links:
             server.kill()
             for link in links:

@@ -10,6 +10,7 @@ import trio
 import trustme
 
 from p2p_copy.errors import ProxyUnreachable, ProxyWantsLogin
+from tests.contrib.programs import free_port
 from tests.support.certificates import Certificates
 from tests.support.proxies import Tunnel, saying, serving_proxy
 from tests.support.transfers import Both, copy, running_relay
@@ -77,7 +78,7 @@ async def test_a_transfer_outlives_a_restart_of_the_proxy(large: Path, tmp_path:
     first, second = Tunnel(), Tunnel()
 
     async def proxies(*, task_status: trio.TaskStatus[ProxyAddress]) -> None:
-        async with serving_proxy(first) as proxy:
+        async with serving_proxy(first, port=free_port()) as proxy:
             task_status.started(proxy)
             await half.wait()
         await trio.sleep(0.3)
@@ -102,7 +103,7 @@ async def test_a_proxy_that_does_not_come_back_ends_the_transfer_and_is_named(
     both.receiver.on_progress = lambda _files, size: half.set() if size > LARGE // 3 else None
 
     async def gone(*, task_status: trio.TaskStatus[ProxyAddress]) -> None:
-        async with serving_proxy(Tunnel()) as proxy:
+        async with serving_proxy(Tunnel(), port=free_port()) as proxy:
             task_status.started(proxy)
             await half.wait()
 
@@ -129,7 +130,7 @@ async def test_a_login_that_the_proxy_refuses_in_the_middle_is_not_tried_again(
         await saying(REFUSAL)(stream)
 
     async def proxies(*, task_status: trio.TaskStatus[ProxyAddress]) -> None:
-        async with serving_proxy(Tunnel()) as proxy:
+        async with serving_proxy(Tunnel(), port=free_port()) as proxy:
             task_status.started(proxy)
             await half.wait()
         async with serving_proxy(refuse, port=proxy.port):

@@ -15,6 +15,7 @@ import pytest
 from p2p_copy import Client, Code, errors
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
+from tests.contrib.programs import free_port
 from tests.support.commands import send_command
 from tests.support.processes import CODE, QUICK, Running, receiver, relay, sender
 from tests.support.trees import leftovers, unfinished_size
@@ -125,10 +126,10 @@ def test_the_same_command_twice_at_once_is_refused(tmp_path: Path, large: Path) 
 @pytest.mark.fault(77, "relay restarts")
 def test_a_waiting_sender_registers_again_after_the_relay_was_restarted(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with relay() as (url, _):
+    port = free_port()
+    with relay(port=port) as (url, _):
         waiting = sender(url, tmp_path / "file")
         waiting.wait_for("[Ww]aiting")
-    port = int(url.rpartition(":")[2])
     waiting.wait_for("Reconnecting")
     with relay(port=port) as (url, _):
         other = receiver(url, tmp_path / "out")
