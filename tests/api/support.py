@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+import p2p_copy as p2p
 from tests.support.processes import QUICK
 
 if TYPE_CHECKING:
@@ -31,6 +33,27 @@ def run(backend: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         trio.run(main)
     else:
         asyncio.run(checked())
+
+
+@contextmanager
+def ctrl_c_while_it_waits() -> Iterator[Callable[[object], None]]:
+    """Interrupt this process once a transfer waits for the other side; yield its `on_event`, which tells of that."""
+    waits = threading.Event()
+
+    def interrupt() -> None:
+        assert waits.wait(QUICK), "the transfer does not wait"
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def on_event(event: object) -> None:
+        if isinstance(event, p2p.Waiting):
+            waits.set()
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    try:
+        yield on_event
+    finally:
+        interrupting.join()
 
 
 @contextmanager

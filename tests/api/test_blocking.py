@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 import p2p_copy as p2p
-from tests.api.support import nothing_stays
+from tests.api.support import ctrl_c_while_it_waits, nothing_stays
+from tests.support.processes import QUICK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,12 +77,9 @@ def test_ctrl_c_ends_the_transfer_cleanly(relay: str, tree: Path, code: p2p.Code
     began = time.monotonic()
     with nothing_stays(), p2p.Client(relay=relay) if entered else nullcontext() as client:
         client = client or p2p.Client(relay=relay)
-        interrupt = threading.Timer(0.3, partial(os.kill, os.getpid(), signal.SIGINT))
-        interrupt.start()
-        with pytest.raises(KeyboardInterrupt):
-            client.send(tree, code=code)
-        interrupt.join()
-    assert time.monotonic() - began < 10  # the other side does not come for an hour
+        with ctrl_c_while_it_waits() as on_event, pytest.raises(KeyboardInterrupt):
+            client.send(tree, code=code, on_event=on_event)
+    assert time.monotonic() - began < QUICK  # the other side does not come for an hour
 
 
 @pytest.mark.parametrize("missing", ["threads", "files"])

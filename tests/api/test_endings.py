@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import signal
 import sys
-import threading
 import time
 from functools import partial
 from itertools import pairwise
@@ -17,7 +14,7 @@ import anyio
 import pytest
 
 import p2p_copy as p2p
-from tests.api.support import BACKENDS, nothing_stays, run
+from tests.api.support import BACKENDS, ctrl_c_while_it_waits, nothing_stays, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,14 +198,10 @@ def test_an_exception_of_a_question_before_deletion_ends_the_transfer(
 def test_ctrl_c_ends_a_transfer_cleanly(relay: str, large: Path, code: p2p.Code, backend: str) -> None:
     async def main() -> None:
         async with p2p.AsyncClient(relay=relay) as client:
-            await client.send(large, code=code)
+            await client.send(large, code=code, on_event=on_event)
 
-    interrupt = threading.Timer(0.3, partial(os.kill, os.getpid(), signal.SIGINT))
-    with nothing_stays():
-        interrupt.start()
-        with pytest.raises(KeyboardInterrupt):
-            run(backend, main)
-        interrupt.join()
+    with nothing_stays(), ctrl_c_while_it_waits() as on_event, pytest.raises(KeyboardInterrupt):
+        run(backend, main)
 
 
 @both_backends

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from p2p_copy.transport.link import Link
 
+AT_ONCE = 4.0
+"""Seconds: less than a relay's patience with clients as it stops, and enough for a busy machine."""
+
 LONG = 3600.0
 """Seconds of a drain that no test waits for."""
 
@@ -198,7 +201,7 @@ async def test_leaving_the_block_tells_clients() -> None:
 
             await nursery.start(client)
             began = time.monotonic()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < AT_ONCE
 
 
 async def test_a_client_that_does_not_listen_delays_the_end_for_a_bounded_time(
