@@ -31,6 +31,15 @@ _START: Final = 60
 _END: Final = 20
 """Seconds within which it must have ended."""
 
+_PATIENTLY: Final[dict[str, Any]] = {
+    "max_size": None,
+    "compression": None,
+    "proxy": None,
+    "open_timeout": _START,
+    "ping_interval": None,
+}
+"""How to talk with it. A busy machine may let it answer no ping for 20 seconds; then all tests with it would fail."""
+
 _POLL: Final = 0.05
 """Seconds between two looks at something."""
 
@@ -305,7 +314,7 @@ def firefox() -> Iterator[Firefox]:
         words = (EXECUTABLE, "--headless", "--no-remote", "--profile", made, "--remote-debugging-port", "0")
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            with connect(f"{_address(folder)}/session", max_size=None, compression=None) as socket:
+            with connect(f"{_address(folder)}/session", **_PATIENTLY) as socket:
                 connection = Connection(socket)
                 wanted = {"alwaysMatch": {"acceptInsecureCerts": True}}
                 connection.command("session.new", capabilities=wanted)
