@@ -28,6 +28,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from p2p_copy.transport import limits
+from p2p_copy.transport.lazy_metadata import lazy_metadata
 from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from p2p_copy.transport.tcp import Buffer
 
 try:
-    from websockets.speedups import apply_mask as apply_mask
+    with lazy_metadata():
+        from websockets.speedups import apply_mask as apply_mask
 except ImportError:  # no wheel for this platform: as correct, and slower
 
     def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:

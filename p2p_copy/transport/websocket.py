@@ -18,11 +18,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.events import CloseConnection, Pong, RejectConnection, RejectData
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import NotOpen
+from p2p_copy.transport.lazy_metadata import lazy_metadata
+
+with lazy_metadata():
+    from trio_websocket import ConnectionClosed, WebSocketConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -25,6 +25,8 @@ NEITHER = {
     "compression.zstd",
     "cryptography.x509",
     "cyclopts",
+    "email",
+    "importlib.metadata",
     "p2p_copy.cli.about_commands",
     "p2p_copy.cli.app",
     "p2p_copy.cli.options.config_defaults",
