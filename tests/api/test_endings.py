@@ -241,7 +241,8 @@ def test_the_other_sides_exception_reaches_the_program(
                             async for _ in receiving.events():
                                 pass
                         else:
-                            await anyio.sleep(0.3)
+                            while receiving._task.error is None:  # noqa: ASYNC110 - it is to be told by nothing
+                                await anyio.sleep(0.01)
 
     run(backend, main)
 

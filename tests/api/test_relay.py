@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -90,8 +90,7 @@ async def test_it_serves_and_counts() -> None:
         assert relay.urls == (f"ws://127.0.0.1:{client_of(relay).address.port}",)
         async with held(client_of(relay).pair("a")), held(client_of(relay).waiting(Role.SENDER, "b")):
             await until(lambda: relay.counts == RelayCounts(connections=3, waiting=1, pairings=1))
-        await until(lambda: relay.counts.connections == 0)
-        assert relay.counts == RelayCounts(served=1)
+        await until(lambda: relay.counts == RelayCounts(served=1))
     assert relay.counts == RelayCounts(served=1)
     assert "ws://127.0.0.1" in repr(relay)
 
@@ -106,7 +105,7 @@ async def test_bytes_count_while_they_move() -> None:
                 yield
 
         async with held(moved()):
-            assert relay.counts.received == 8
+            await until(lambda: relay.counts.received == 8)
         await until(lambda: relay.counts.served == 1)
         assert relay.counts.received == 8
 
@@ -159,10 +158,10 @@ async def test_a_drain_ends_when_the_last_pairing_does() -> None:
     async with Relay() as relay:
         async with held(client_of(relay).pair("a")), anyio.create_task_group() as tasks:
             tasks.start_soon(relay.drain, LONG)
-            await anyio.sleep(0.1)
+            with anyio.fail_after(QUICK), suppress(OSError):  # until it takes no more clients
+                while True:
+                    await (await anyio.connect_tcp("127.0.0.1", client_of(relay).address.port)).aclose()
             assert relay.counts.pairings == 1
-            with pytest.raises(OSError, match=r"refused|failed"):
-                await anyio.connect_tcp("127.0.0.1", client_of(relay).address.port)
             tasks.cancel_scope.cancel()  # the wait, and not the drain
         with anyio.fail_after(QUICK):
             await relay.drain(LONG)
