@@ -18,7 +18,7 @@ import trio
 
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
 from p2p_copy.transport.link import LinkBroken
-from tests.relay.clients import Relay, answer, hello, relay_running, room
+from tests.relay.clients import LocalRelay, Relay, answer, hello, relay_running, room
 from tests.support.websocket import BINARY, UPGRADE, frame
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ async def reset(relay: Relay) -> None:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+async def until_alone(relay: LocalRelay) -> None:
+    while relay.server.connections:  # noqa: ASYNC110 - it tells nobody
+        await trio.sleep(0.01)
+    await trio.sleep(0.05)
+
+
 @pytest.mark.skipif(
     sys.version_info[:2] != (3, 11),
     reason="on newer versions of Python the libraries leave cycles of their own",
@@ -89,14 +95,14 @@ async def test_no_connection_leaves_work_for_the_garbage_collector(
 ) -> None:
     async with relay_running(**settings) as relay:
         await visit(relay)  # what is made once and kept is no garbage
-        await trio.sleep(0.1)
+        await until_alone(relay)
         gc.collect()
         gc.disable()
         gc.set_debug(gc.DEBUG_SAVEALL)
         try:
             for _ in range(3):
                 await visit(relay)
-            await trio.sleep(0.1)
+            await until_alone(relay)
             gc.collect()
             found = Counter(type(one).__qualname__ for one in gc.garbage)
         finally:

@@ -21,7 +21,7 @@ from tests.relay.clients import Relay, answer, hello, relay_running, room
 from tests.relay.test_stopping import LONG, running
 from tests.support.numbers import home_of
 from tests.support.processes import QUICK
-from tests.support.websocket import PING, RawClient, frame, virtual_time
+from tests.support.websocket import PING, RawClient, frame, let_pass, movable_time, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,19 +59,12 @@ async def stuff(stream: trio.abc.Stream, seconds: float) -> None:
         blocked = patience.cancelled_caught
 
 
-filling = pytest.mark.slow  # what the kernels hold is four million bytes of pongs
-
 UNTHROTTLED = {
     "EARLY_READ": transport_limits.RECEIVE_BUFFER,
     **dict.fromkeys(("EARLY_READS", "EARLY_READS_BURST", "EARLY_READS_TOTAL"), 10**9),
     **dict.fromkeys(("EARLY_FRAMES", "EARLY_FRAMES_BURST", "EARLY_FRAMES_TOTAL"), 10**9),
 }
 """Limits of a relay that reads everything at once. Else its pongs would not fill a kernel in the time of a test."""
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch, unthrottled: None) -> None:
-    monkeypatch.setattr(limits, "CONTROL_TIMEOUT", 1.0)
 
 
 @pytest.fixture
@@ -186,24 +179,25 @@ async def test_a_client_that_does_not_take_the_greeting_has_the_short_timeout(ro
 # A relay
 
 
-@filling
-async def test_a_waiting_client_that_reads_nothing_is_cut_and_its_room_is_free(impatient: None) -> None:
+@movable_time()
+async def test_a_waiting_client_that_reads_nothing_is_cut_and_its_room_is_free(unthrottled: None) -> None:
     async with relay_running(frames_per_second=0) as relay, unreading(relay, "a"):
-        await trio.sleep(limits.CONTROL_TIMEOUT)
+        await let_pass(limits.CONTROL_TIMEOUT)
         async with relay.waiting(Role.SENDER, "a") as sender, relay.waiting(Role.RECEIVER, "a") as receiver:
             assert [await answer(link) for link in (sender, receiver)] == [Paired(), Paired()]
 
 
-@filling
-async def test_a_drain_without_pairs_does_not_wait_for_a_client_that_reads_nothing(impatient: None) -> None:
+@movable_time()
+async def test_a_drain_without_pairs_does_not_wait_for_a_client_that_reads_nothing(unthrottled: None) -> None:
     async with running(frames_per_second=0) as server, unreading(server.clients, "a"):
         server.relay.drain(LONG)
+        await let_pass(limits.CONTROL_TIMEOUT)
         await server.ends()
 
 
-@filling
+@movable_time()
 async def test_a_drain_with_a_pair_ends_with_it_and_not_with_a_client_that_reads_nothing(
-    impatient: None,
+    unthrottled: None,
 ) -> None:
     async with (
         running(frames_per_second=0) as server,
@@ -214,13 +208,16 @@ async def test_a_drain_with_a_pair_ends_with_it_and_not_with_a_client_that_reads
         await sender.send(b"still")
         assert await receiver.receive() == b"still"
         await sender.aclose()
+        await let_pass(limits.CONTROL_TIMEOUT)
         await server.ends()
 
 
-@filling
+@movable_time()
 async def test_a_client_that_reads_nothing_does_not_outlive_its_wait(unthrottled: None) -> None:
     """The refusal at the end of its wait meets a connection that is full."""
-    async with relay_running(wait=2.0, frames_per_second=0) as relay, unreading(relay, "a") as client:
+    wait = limits.CONTROL_TIMEOUT / 2  # a pong that nobody takes does not end it before
+    async with relay_running(wait=wait, frames_per_second=0) as relay, unreading(relay, "a") as client:
+        await let_pass(wait + limits.CONTROL_TIMEOUT)
         with trio.fail_after(QUICK):
             await until_cut(client.stream)
 
