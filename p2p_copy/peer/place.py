@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -58,7 +57,6 @@ _TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN
 End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
 
 
-@dataclass(eq=False)
 class Connection:
     """One connection that waits in the room, from its first packet to its last use.
 
@@ -73,13 +71,14 @@ class Connection:
 
     """
 
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    link: Link | None = None
-    welcome: Welcome | None = None
-    since: float = math.inf
-    paired: bool = False
-    end: End | None = None
-    over: trio.Event = field(default_factory=trio.Event)
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.link: Link | None = None
+        self.welcome: Welcome | None = None
+        self.since = math.inf
+        self.paired = False
+        self.end: End | None = None
+        self.over = trio.Event()
 
     def cut(self) -> None:
         """Cut the connection in any state."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hmac
 import struct
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from p2p_copy.errors import PeerMisbehaved
@@ -81,12 +80,14 @@ class AckCodec:
         return Ack(*_ACK.unpack(fields)[1:])
 
 
-@dataclass(slots=True)
 class _Unacknowledged:
     """A record that is not acknowledged, and the links that have carried it."""
 
-    record: bytes
-    links: set[int] = field(default_factory=set)
+    __slots__ = ("links", "record")
+
+    def __init__(self, record: bytes) -> None:
+        self.record = record
+        self.links: set[int] = set()
 
 
 class SendQueue:

@@ -8,7 +8,6 @@ import trio
 
 from p2p_copy.errors import Declined, NotVerified, P2PCopyError, PeerMisbehaved, UsageError
 from p2p_copy.files.attributes import allowed_permissions
-from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.state.journal import load_library
 from p2p_copy.files.stdio import StandardOutput
@@ -121,9 +120,13 @@ async def receive(
         out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
         allowed = await trio.to_thread.run_sync(allowed_permissions, options.preserve)
         over, tag = resumption.is_over, resumption.receipt_tag
-        receipt = receipt_file(
-            receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
-        )
+        receipt = None
+        if receipt_path is not None:
+            from p2p_copy.files.receipts.receipt_file import receipt_file  # most transfers have none
+
+            receipt = receipt_file(
+                receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
+            )
         job = ReceiveJob(
             resumption,
             receipt,

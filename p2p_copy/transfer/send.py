@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.stdio import STANDARD, StandardInput
@@ -109,7 +108,11 @@ async def send(
         ).checked()
         over, tag = resumption.is_over, resumption.receipt_tag
         path = as_path_if_any(options.receipt)
-        receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
+        receipt = None
+        if path is not None:
+            from p2p_copy.files.receipts.receipt_file import receipt_file  # most transfers have none
+
+            receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
         story = _Story(SendJob(resumption, receipt, observer, beside, trees, options, source), pacer, verify)
         resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
         if STANDARD not in trees.paths:

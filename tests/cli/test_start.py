@@ -37,6 +37,7 @@ NEITHER = {
     "p2p_copy.cli.ui.mistakes",
     "p2p_copy.cli.ui.suggestions",
     "p2p_copy.doctor",
+    "p2p_copy.files.receipts.writer",
     "p2p_copy.load",
     "p2p_copy.relay",
     "pathspec",

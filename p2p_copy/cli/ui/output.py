@@ -19,7 +19,6 @@ import errno
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Final
 
@@ -39,13 +38,15 @@ _COLUMNS: Final = 80
 """Columns of a terminal that does not tell its size."""
 
 
-@dataclass(slots=True)
 class _Piece:
     """Text to write, whole lines or a question, and how many lines count as lost if it cannot be written."""
 
-    text: str
-    lines: int
-    is_result: bool = False
+    __slots__ = ("is_result", "lines", "text")
+
+    def __init__(self, text: str, lines: int, is_result: bool = False) -> None:
+        self.text = text
+        self.lines = lines
+        self.is_result = is_result
 
 
 class Writer:

@@ -27,12 +27,12 @@ _TOO_LATE: Final = (
 
 
 def receipt_file(
-    path: str | None, *, role: str, program: str, over: bool, tag: str = "", allowed: int | None = None
+    path: str, *, role: str, program: str, over: bool, tag: str = "", allowed: int | None = None
 ) -> ReceiptFile | None:
-    """Return the receipt that is to be written, if there is one.
+    """Return the receipt that is to be written; None if it was.
 
     Args:
-        path: its path; None if no receipt was asked for.
+        path: its path.
         role: "sender" or "receiver".
         program: its name and version.
         over: an earlier process has completed the transfer, and only the other side may not know that yet. Then a file
@@ -41,7 +41,7 @@ def receipt_file(
         tag: marks the temporary names of the transfer; see `temporary_name`.
 
     """
-    if path is None or (over and os.path.lexists(path)):
+    if over and os.path.lexists(path):
         return None
     return ReceiptFile(path, role, program, tag, allowed)
 
