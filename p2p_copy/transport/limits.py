@@ -133,6 +133,17 @@ UNSENT: Final = 1 * MIB
 trio's 16 KiB one record takes five trips through the event loop. At 200 kB/s these bytes take some five seconds, and
 a ping waits behind them."""
 
+UNSENT_MOST: Final = 3 * MIB
+"""The same on a fast link: there are fewer trips. Linux gives a socket 4 MiB at most, unless it is told otherwise, and
+needs some of that itself."""
+
+UNSENT_SECONDS: Final = 0.05
+"""Seconds for which such bytes last at the measured rate, if there may be more than `UNSENT`: a ping waits behind them
+for no longer than that, while the link stays as fast."""
+
+UNSENT_CHECK: Final = 0.2
+"""Seconds over which the rate of a link is measured for that."""
+
 TLS_TRIP: Final = 1 * MIB
 """Bytes encrypted for one send. With fewer there are more trips through the event loop; with more, encrypted bytes wait
 longer for the network."""

@@ -47,6 +47,7 @@ class MemoryLink:
         self.pace: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
         self.sent: list[bytes | str] = []
         self.together: list[int] = []  # how many messages each call of `send_all` had
+        self.unsent: list[int] = []  # the limits that were set
         self.broken = False
         self.code: int | None = None
 
@@ -84,6 +85,9 @@ class MemoryLink:
 
     def read_ahead(self, size: int, messages: int) -> None:
         """A link in memory holds two messages."""
+
+    def limit_unsent(self, most: int) -> None:
+        self.unsent.append(most)
 
     def acked_bytes(self) -> tuple[int, bool]:
         return 0, False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -64,6 +65,26 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 def carried(end: MemoryLink) -> list[bytes]:
     return [message for message in end.sent if isinstance(message, bytes) and message[0] == 1]
+
+
+def test_the_kernel_may_hold_more_of_a_link_while_that_is_fast() -> None:
+    class AckingLink(MemoryLink):
+        def acked_bytes(self) -> tuple[int, bool]:
+            return sum(map(len, self.sent)), False
+
+    async def test() -> None:
+        pairs = Pairs()
+        end, other = AckingLink(), MemoryLink()
+        end.other, other.other = other, end
+        async with open_channel(cast("Link", end), pairs.plan(Role.SENDER, 1)) as channel:
+            for mibs_a_second, most in (100, transport_limits.UNSENT_MOST), (40, 2 * MIB), (1, MIB):
+                end.pace = partial(trio.sleep, 1 / mibs_a_second)
+                for _ in range(50):
+                    await channel.send(bytes(MIB))
+                    await other.receive()
+                assert end.unsent[-1] == pytest.approx(most, rel=0.1)
+
+    run(test)
 
 
 @pytest.mark.parametrize("links", [2, 5, protocol_limits.MAX_LINKS])

@@ -194,6 +194,9 @@ class Memory:
     def limit_rate(self, _pacer: object, *, sends: bool) -> None:
         """No test here has a limit."""
 
+    def limit_unsent(self, most: int) -> None:
+        """Nothing is kept below this."""
+
     def acked_bytes(self) -> tuple[int, bool]:
         return 0, False
 
