@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 
-PATIENCE = 20
+PATIENCE = 40
 """Seconds in which a program must be ready, and in which it must have ended."""
 
 

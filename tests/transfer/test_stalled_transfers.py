@@ -40,6 +40,12 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(home_of(name), name, seconds)
 
 
+def moves_after(stalls: list[str], part: str) -> bool:
+    """Return whether it was said that all moves again, after this; a slow disk may have stalled once more."""
+    (first, *_) = (at for at, said in enumerate(stalls) if part in said)
+    return "moving" in stalls[first:]
+
+
 @pytest.mark.usefixtures("soon")
 async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -66,8 +72,8 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
         await copy([tmp_path / "file"], tmp_path / "out", relay=relay, both=both)
     assert both.reports[0].files == 1
     assert told()
-    assert "moving" in both.receiver.stalls
-    assert "moving" in both.sender.stalls
+    for stalls, part in expected:
+        assert moves_after(stalls, part)
 
 
 @pytest.mark.usefixtures("soon")
@@ -98,7 +104,8 @@ async def test_a_way_that_takes_nothing_is_named(
             await copy([tmp_path / "file"], tmp_path / "out", relay=it.address, both=both)
             assert both.reports[0].files == 1
             nursery.cancel_scope.cancel()
-    assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
+    for stalls, part in expected:
+        assert moves_after(stalls, part)
 
 
 @pytest.mark.usefixtures("soon")
@@ -110,10 +117,12 @@ async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_i
     consume = TreeConsumer.consume
     both = Both()
     early: list[str] = []
+    expected = "everything was sent, but the receiver's disk"
 
     def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
-        while not self.outcomes.files and not both.sender.stalls and time.monotonic() < until:
+        while not (self.outcomes.files or any(expected in said for said in both.sender.stalls)):
+            assert time.monotonic() < until
             time.sleep(0.01)
         early.extend(both.sender.states[-1:])
         return consume(self, records, now)
@@ -123,8 +132,7 @@ async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_i
     assert both.reports[0].files == 1
     assert early[0] == "paired", "it is not verified before it is there"
     assert both.sender.states[-1] == "verifying"
-    assert "everything was sent, but the receiver's disk" in both.sender.stalls[0]
-    assert both.sender.stalls[-1] == "moving"
+    assert moves_after(both.sender.stalls, expected)
 
 
 async def test_a_sender_that_gives_up_on_the_receipt_says_what_the_receiver_has(
@@ -169,4 +177,5 @@ async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_n
     monkeypatch.setattr(TreeProducer, "next_records", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert both.reports[0].files == 1
-    assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
+    assert moves_after(both.sender.stalls, here)
+    assert moves_after(both.receiver.stalls, there)
