@@ -13,6 +13,7 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import prepared
 from p2p_copy.transfer import receive as receiver, send as sender
+from tests.support.websocket import let_pass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -162,6 +163,13 @@ class Both:
         assert isinstance(self.sent, Report)
         assert isinstance(self.received, Report)
         return self.sent, self.received
+
+
+async def wait_in_vain(both: Both, seconds: float) -> None:
+    """Let the `seconds` pass in movable time for which the sender waits on, once the receiver has ended."""
+    while both.received is None:  # noqa: ASYNC110
+        await trio.sleep(0.01)
+    await let_pass(seconds)
 
 
 async def copy(

@@ -49,9 +49,10 @@ from p2p_copy.transfer.resumption import Resumption
 from tests.support.keys import both_sessions
 from tests.support.lossy_relay import lossy_relay
 from tests.support.malicious_sender import digest, file
-from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send
+from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send, wait_in_vain
 from tests.support.trees import snapshot
 from tests.support.two_sides import ID, TwoSides, half_way, to_the_end
+from tests.support.websocket import movable_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -284,12 +285,15 @@ async def test_what_the_receiver_leaves_out_is_not_shown(tmp_path: Path, tree: P
     assert [named.name for named in person.seen[0].top] == ["tree", "sub"]
 
 
+@movable_time()
 async def test_the_answer_is_waited_for_for_a_bounded_time(
     tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ANSWER_TIMEOUT", 0.05)
-    thinker = Thinker()
-    both = await copy([tree], tmp_path / "out", sending={"wait": 5}, receiving={"ask": thinker})
+    both = Both()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_in_vain, both, 30)
+        await copy([tree], tmp_path / "out", both=both, sending={"wait": 30}, receiving={"ask": Thinker()})
     assert isinstance(both.received, Declined)
     assert isinstance(both.sent, PeerTimeout)
 

@@ -13,8 +13,9 @@ from p2p_copy.errors import Declined, P2PCopyError, PeerFailed, WrongCode
 from p2p_copy.protocol.code import Code
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
-from tests.support.transfers import CODE, Both, copy
+from tests.support.transfers import CODE, Both, copy, wait_in_vain
 from tests.support.trees import make_eight_files
+from tests.support.websocket import movable_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,8 +67,14 @@ async def test_a_wrong_code_is_counted_as_one(tree: Path, tmp_path: Path) -> Non
     assert seen == {"wrong code": 1}
 
 
+@movable_time()
 async def test_a_no_of_the_receiver_s_user_is_given_up(tree: Path, tmp_path: Path) -> None:
-    seen, both = await outcomes(tree, tmp_path / "out", sending={"wait": 1}, receiving={"ask": declines})
+    both, wait = Both(), 30
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_in_vain, both, wait)
+        seen, _ = await outcomes(
+            tree, tmp_path / "out", both=both, sending={"wait": wait}, receiving={"ask": declines}
+        )
     assert isinstance(both.received, Declined)
     assert seen == {"given up": 1}
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -171,16 +171,18 @@ async def test_a_receipt_that_never_comes_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
     (tmp_path / "file").write_text("x")
-    stuck = threading.Event()
     finish = TreeConsumer.finish
+    both = Both()
 
     def late(self: TreeConsumer) -> list[bytes]:
-        stuck.wait(3)
+        until = time.monotonic() + 30
+        while both.sent is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
         return finish(self)
 
     monkeypatch.setattr(TreeConsumer, "finish", late)
-    both = await copy([tmp_path / "file"], tmp_path / "out")
-    stuck.set()
+    await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert isinstance(both.sent, PeerLost)
     assert "confirm" in str(both.sent)
 
