@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import trio
-from anyio.abc import ObjectStream
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import NotOpen, Piece
@@ -74,7 +73,7 @@ LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
 """How the other end can end a link."""
 
 
-class Link(ObjectStream[bytes | str]):
+class Link:
     """Messages both ways. `connect` and `accept` make it. Any number of tasks may send, one may receive.
 
     Attributes:
@@ -343,10 +342,6 @@ class Link(ObjectStream[bytes | str]):
         # A relay asks for this many times for each read.
         buffered = self._codec.decoder.here + self._codec.kept + self._inbox.weight
         return buffered if self.is_plain else buffered + self._stream.below.unread
-
-    async def send_eof(self) -> None:
-        """Close the link: WebSocket has no half-closed connections."""
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close with code 1000."""

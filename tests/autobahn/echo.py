@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.entry.http_upgrade import UpgradeRequest, read_upgrade
@@ -27,9 +29,10 @@ async def echo(stream: TCPStream) -> None:
     throttle.limit(stream)
     request = await read_upgrade(stream, AbuseCounter())
     assert isinstance(request, UpgradeRequest), "the suite asks properly for a WebSocket"
-    with suppress(LinkBroken):  # most cases break a rule
+    with suppress(LinkBroken, anyio.EndOfStream):  # most cases break a rule
         async with accept(stream, max_message=LONGEST, head=request.head, pace=throttle.frames) as (_, link):
             throttle.pair()
-            async for message in link:
+            while True:
+                message = await link.receive()
                 with suppress(LinkBroken):  # and some have done so already: stay until they have been told
                     await link.send(message)

@@ -21,6 +21,7 @@ print(*sys.modules, file=sys.__stdout__)
 sys.exit(code)
 """
 NEITHER = {
+    "anyio.abc",
     "backports.zstd",
     "compression.zstd",
     "cryptography.x509",

@@ -359,11 +359,10 @@ async def test_what_was_sent_before_a_close_can_be_received_although_nothing_can
             await link.receive()
 
 
-@pytest.mark.parametrize("closing", ["aclose", "send_eof"])
-async def test_closing_sends_a_close_frame_and_ends_every_use(closing: str) -> None:
+async def test_closing_sends_a_close_frame_and_ends_every_use() -> None:
     async with linked() as (client, server):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(getattr(client, closing))
+            nursery.start_soon(client.aclose)
             with pytest.raises(anyio.EndOfStream):
                 await server.receive()
         await client.aclose()
