@@ -40,21 +40,37 @@ know `--admin`. Options that it does not know are left out."""
 WORKERS = "P2P_COPY_FAULTS_WORKERS"
 """Variable with a number of workers that every relay gets which does not say its own."""
 
-_SHORTENED = """
+_SHORTEN = """
 import json
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 names = ["p2p_copy." + part for part in ("limits", "relay.limits", "transport.limits", "cli.limits")]
 homes = [import_module(name) for name in names if find_spec(name)]  # of this version, or of an earlier one
-for word in sys.argv.pop(1).split():
+for word in WORDS.split():
     name, _, value = word.partition("=")
     for home in homes:
         if hasattr(home, name):  # another version may not know it
             setattr(home, name, json.loads(value))
+"""
+
+_SHORTENED = """
+if find_spec("p2p_copy.relay.workers"):
+    from p2p_copy.cli.commands import relay_server
+    usual = relay_server.worker_command
+    def shortened():
+        python, option, program, *more = usual()
+        return [python, option, SHORTEN + program, *more]
+    relay_server.worker_command = shortened
 from p2p_copy.cli.main import main
 main()
 """
+
+
+def _program(numbers: Mapping[str, float]) -> str:
+    """Return a program that runs p2p-copy, and the workers of a relay, with these numbers in place of its own."""
+    words = " ".join(f"{name}={value}" for name, value in numbers.items())
+    shorten = f"WORDS = {words!r}{_SHORTEN}"
+    return f"{shorten}SHORTEN = {shorten!r}{_SHORTENED}"
 
 
 def _known(python: str, options: Sequence[str]) -> Iterator[str]:
@@ -102,8 +118,7 @@ class Server:
         self.admin = str(folder / "admin")
         self._read = 0
         assert all(map(home_of, shortened or {})), "each number has a home"
-        words = " ".join(f"{name}={value}" for name, value in (shortened or {}).items())
-        program = ("-c", _SHORTENED, words) if shortened else ("-m", "p2p_copy")
+        program = ("-c", _program(shortened)) if shortened else ("-m", "p2p_copy")
         options = (
             *(*OPTIONS, "--accept-budget", str(budget), "--drain", str(drain)),
             *("--admin", f"unix:{self.admin}", *options),
