@@ -82,7 +82,9 @@ def send(
     *words: Annotated[
         PathText,
         PATH,
-        Parameter(name="PATH", help="Files and directories to send; or - alone for standard input."),
+        Parameter(
+            name="PATH", help="Files and directories to send; or - alone for standard input. [required]"
+        ),
     ],
     transfer: Annotated[TransferArguments, EACH] = NO_TRANSFER_ARGUMENTS,
     client: Annotated[ClientArguments, EACH] = NO_CLIENT_ARGUMENTS,

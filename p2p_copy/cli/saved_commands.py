@@ -40,7 +40,7 @@ def forget(
         Parameter(
             name="ID",
             completer=completers.transfers,
-            help="Which transfers: their IDs, or the first letters of them.",
+            help="Which transfers: their IDs, or the first letters of them. [required]",
         ),
     ],
     state_dir: Annotated[

@@ -225,7 +225,7 @@ def _describe_certificate(end: int | None, renewal: _Renewal | None) -> list[str
         return lines
     lines.append(f"certificate of: {', '.join(renewal.names)}")
     if renewal.last_try is not None:
-        lines.append(f"certificate ordered: {_moment(renewal.last_try)}")
+        lines.append(f"last order: {_moment(renewal.last_try)}")
     if renewal.next_try is not None:
         lines.append(f"next order: {_moment(renewal.next_try)}")
     lines.append(f"failed orders in a row: {renewal.failures}")

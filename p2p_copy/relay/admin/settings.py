@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import limits
-from p2p_copy.units import exact_duration, exact_size, parse_duration, parse_rate, parse_size
+from p2p_copy.units import amount, exact_duration, exact_size, parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
     from p2p_copy.relay.config import RelayConfig
@@ -104,7 +104,8 @@ def shown(name: str, value: float | None) -> str:
         return "none"
     match LIVE[name].kind if name in LIVE else "count":
         case "size":
-            return exact_size(int(value))
+            exact, about = exact_size(int(value)), amount(value)
+            return f"{exact} ({about})" if exact.endswith(" B") and exact != about else exact
         case "rate":
             return f"{exact_size(int(value))}/s"
         case "time":

@@ -43,6 +43,9 @@ def test_orders_are_obeyed_and_answered(tmp_path: Path) -> None:
         assert run("relay-admin", address, "set", "rate", "1.5MB/s")[0] == 0
         status = run("relay-admin", address, "status")[1]
         assert ("max-wait: 1 h 30 min" in status, "rate: 1.5 MB/s" in status) == (True, True)
+        for given, shown in (("256M", "256 MiB"), ("6319014912", "6319014912 B (5.9 GiB)")):
+            assert run("relay-admin", address, "set", "max-memory", given)[0] == 0
+            assert f"\nmax-memory: {shown}\n" in run("relay-admin", address, "status")[1]
         code, _, err = run("relay-admin", address, "set", "rate-total", "1")
         assert (code, "least value" in err) == (9, True)
         code, _, err = run("relay-admin", address, "end", "7")
