@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy import Code, testing
+from p2p_copy.transfer.tree.producer import TreeProducer
+from tests.support.processes import QUICK
 from tests.support.trees import make_eight_files
 
 if TYPE_CHECKING:
@@ -36,3 +40,21 @@ def large(tmp_path: Path) -> Path:
     path = tmp_path / "large"
     path.write_bytes(bytes(64_000_000))
     return path
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Until this is set, a sender of `large` gives some megabytes only: it is half-way, however fast everything is."""
+    opened, given = threading.Event(), Counter[TreeProducer]()
+    next_records = TreeProducer.next_records
+
+    def held(self: TreeProducer, most: int = 1) -> list[bytes]:
+        if given[self] > 8_000_000:
+            opened.wait(QUICK)
+        records = next_records(self, most)
+        given[self] += sum(map(len, records))
+        return records
+
+    monkeypatch.setattr(TreeProducer, "next_records", held)
+    yield opened
+    opened.set()

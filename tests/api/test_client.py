@@ -15,6 +15,7 @@ from p2p_copy.files.state.store import States
 from tests.api.support import BACKENDS, nothing_stays, run
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
@@ -231,7 +232,7 @@ def test_a_stream_may_become_a_file(relay: str, tmp_path: Path, code: p2p.Code, 
 
 @both_backends
 def test_a_saved_transfer_is_resumed_by_the_same_call(
-    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str
+    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str, gate: threading.Event
 ) -> None:
     states, out = tmp_path / "states", tmp_path / "out"
     resumed: list[p2p.Event] = []
@@ -246,6 +247,7 @@ def test_a_saved_transfer_is_resumed_by_the_same_call(
                             break
                 assert len(States(states).all()) == 2
                 async with receiving() as second:
+                    gate.set()
                     resumed.extend([event async for event in second.events()])
                 assert (await sending.wait()).files == 9
 

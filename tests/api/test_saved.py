@@ -20,6 +20,7 @@ from tests.support.certificates import Certificates
 from tests.support.trees import leftovers
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -34,7 +35,7 @@ async def stop_half_way(receiving: p2p.Transfer) -> None:
 
 @both_backends
 def test_a_transfer_is_listed_and_resumed_by_its_id(
-    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str
+    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str, gate: threading.Event
 ) -> None:
     out = tmp_path / "out"
     resumed: list[p2p.Event] = []
@@ -63,6 +64,7 @@ def test_a_transfer_is_listed_and_resumed_by_its_id(
                         await later.resume(saved.id)
                     with pytest.raises(p2p.UsageError, match="running in another process"):
                         await later.forget(saved.id)
+                    gate.set()
                     resumed.extend([event async for event in events])
                 assert await later.saved() == ()
             assert (await sending.wait()).files == 9
@@ -110,7 +112,7 @@ def test_the_same_request_with_other_options_has_those(tree: Path, tmp_path: Pat
 
 @both_backends
 def test_what_is_forgotten_leaves_nothing_behind(
-    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str
+    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str, gate: threading.Event
 ) -> None:
     out, receipt = tmp_path / "out", tmp_path / "receipt"
 
@@ -123,6 +125,7 @@ def test_what_is_forgotten_leaves_nothing_behind(
                 await client.forget(saved.id)
                 with pytest.raises(p2p.UsageError, match="no saved transfer"):
                     await client.forget(saved.id)
+                gate.set()
             (sending,) = await client.saved()
             await client.forget(sending.id)
             assert await client.saved() == ()
