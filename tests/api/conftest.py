@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -36,9 +37,9 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """A file that takes a while."""
+    """A file that takes a while: what it holds cannot be compressed."""
     path = tmp_path / "large"
-    path.write_bytes(bytes(64_000_000))
+    path.write_bytes(os.urandom(1_000_000) * 64)
     return path
 
 
