@@ -91,8 +91,10 @@ class Ends:
 
     def close(self) -> None:
         self.close_theirs()
+        for thread in self._threads:  # it may be about to use a number that another file will have
+            thread.join(1)
         fds = self.into, self.out
-        self.into = self.out = -1  # a thread that still runs must not use their numbers
+        self.into = self.out = -1
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
