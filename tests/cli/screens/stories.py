@@ -202,7 +202,7 @@ def helped(stage: Stage, command: str) -> None:
     """Ask for the help of one command."""
     shown = stage.run(f"{command} --help")
     shown.finish()
-    stage.keep(f"help-{command}", "any machine", shown)
+    stage.keep(f"help-{command.replace(' ', '-')}", "any machine", shown)
 
 
 ONLY_TEXT: Final[dict[str, Story]] = {
@@ -218,9 +218,9 @@ ONLY_TEXT: Final[dict[str, Story]] = {
     "no_relay": no_relay,
     "resumable": resumable,
     **{
-        f"help_{command}": partial(helped, command=command)
-        for command in sorted(app)
-        if re.fullmatch(r"[a-z][a-z-]*", command)
+        f"help_{command.replace(' ', '_')}": partial(helped, command=command)
+        for command in ("config path", "config show", *sorted(app))
+        if re.fullmatch(r"[a-z][a-z -]*", command)
     },
 }
 
