@@ -155,10 +155,12 @@ def find(all_saved: Sequence[SavedTransfer], given: str) -> SavedTransfer:
 
 
 def relays_of(given: str, state_dir: str) -> tuple[str, ...]:
-    """Return the URLs of the relays of the transfer whose id starts with what the user has typed; none if none does."""
-    found = [
-        each for each in Client(state_dir=state_dir or None).saved() if each.id.startswith(given.lower())
-    ]
+    """Return the URLs of the relays of the transfer whose id starts with what the user has typed; none if none does.
+
+    `state_dir` is what the command line or the configuration says, empty for neither.
+    """
+    client = Client(state_dir=state_dir or default_state_dir())
+    found = [each for each in client.saved() if each.id.startswith(given.lower())]
     return found[0].relays if len(found) == 1 else ()
 
 

@@ -223,6 +223,22 @@ def test_a_pin_in_the_configuration_is_refused_for_a_relay_without_tls(
     assert len(list_of(tmp_path / "states").splitlines()) == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the usual place is named by other variables")
+@pytest.mark.parametrize("variable", ["XDG_STATE_HOME", "P2P_COPY_STATE_DIR"])
+def test_what_the_configuration_says_of_a_relay_counts_for_a_transfer_in_the_usual_place(
+    variable: str, tmp_path: Path
+) -> None:
+    states = tmp_path / "p2p-copy" if variable == "XDG_STATE_HOME" else tmp_path
+    facts = Facts(command=send_command("/a", relay="ws://127.0.0.1:1"), code=CODE)
+    States(str(states)).create("0" * 32, facts).close()
+    config = tmp_path / "config"
+    config.write_text(f'[relay.work]\nurl = "ws://127.0.0.1:1"\npin = "{"ab" * 32}"\n')
+    variables = {"P2P_COPY_STATE_DIR": "", variable: str(tmp_path)}
+    code, _, said = Running("resume", "0", "--config", str(config), **variables).wait()
+    assert code == errors.UsageError.exit_code
+    assert "--pin has no effect with a ws:// relay" in said
+
+
 def list_of(directory: Path) -> str:
     return Running("resume", "--state-dir", str(directory)).wait()[1]
 
