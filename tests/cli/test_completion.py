@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy import default_state_dir
 from p2p_copy.cli.main import main
+from p2p_copy.files.state.facts import Facts
+from p2p_copy.files.state.store import States
+from tests.support.commands import send_command
+from tests.support.processes import CODE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +119,7 @@ def shell(name: str, home: Path) -> Iterator[Shell]:
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Install completion for a shell into a home of its own, which is returned."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for variable in ("ZSH", "ZSH_CUSTOM", "XDG_CONFIG_HOME"):
+    for variable in ("ZSH", "ZSH_CUSTOM", "XDG_CONFIG_HOME", "XDG_STATE_HOME", STATE):
         monkeypatch.delenv(variable, raising=False)
 
     def done(name: str) -> Path:
@@ -143,6 +148,8 @@ def test_a_shell_completes(name: str, install: Callable[[str], Path]) -> None:
         assert it.completed("send --server workp") == ["send", "--server", "workplace"]
         assert it.completed("help exit") == ["help", "exit-codes"]
         assert it.completed("config sh") == ["config", "show"]
+        States(default_state_dir()).create("ab" * 16, Facts(command=send_command("/a"), code=CODE)).close()
+        assert it.completed("resume ab") == ["resume", "abababab"]
 
 
 def test_an_unknown_shell_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 def transfers(_context: CompletionContext) -> Mapping[str, str]:
     """Return the unfinished transfers, by what `resume` takes, each with a description."""
-    from p2p_copy import Client
+    from p2p_copy import Client, default_state_dir
     from p2p_copy.cli.saved_transfers import described, short
 
-    return {short(saved.id): described(saved) for saved in Client().saved() if saved.side is not None}
+    all_saved = Client(state_dir=default_state_dir()).saved()
+    return {short(saved.id): described(saved) for saved in all_saved if saved.side is not None}
 
 
 def explained(_context: CompletionContext) -> Iterable[str]:
