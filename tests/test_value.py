@@ -6,11 +6,12 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import typing
 from typing import Any
 
 import pytest
 
-from p2p_copy.value import FrozenValue, Value, as_dict, replace
+from p2p_copy.value import FrozenValue, NamedTuple, Value, as_dict, replace
 
 
 class Point(Value):
@@ -137,3 +138,79 @@ def test_a_body_may_have_a_function_for_its_annotations() -> None:
     definition: Any = type(Value)
     late = definition("Late", (Value,), body)
     assert as_dict(late(1)) == {"x": 1, "y": 7}
+
+
+class Place(NamedTuple):
+    """A named tuple."""
+
+    x: int
+    y: int = 0
+    names: tuple[str, ...] = ()
+
+    @property
+    def distance(self) -> int:
+        """How far it is."""
+        return self.x + self.y
+
+    @classmethod
+    def origin(cls) -> Place:
+        """Where all begins."""
+        return cls(0)
+
+
+class TypedPlace(typing.NamedTuple):
+    """A named tuple."""
+
+    x: int
+    y: int = 0
+    names: tuple[str, ...] = ()
+
+
+def test_a_named_tuple_is_made_like_those_of_typing() -> None:
+    for name in (
+        "_fields",
+        "_field_defaults",
+        "__doc__",
+        "__module__",
+        "__bases__",
+        "__slots__",
+        "__match_args__",
+    ):
+        assert getattr(Place, name) == getattr(TypedPlace, name), name
+    assert inspect.signature(Place).parameters.keys() == inspect.signature(TypedPlace).parameters.keys()
+    assert typing.get_type_hints(Place) == typing.get_type_hints(TypedPlace)
+    assert Place.__qualname__ == "Place"
+
+
+def test_a_named_tuple_is_a_tuple_with_names() -> None:
+    place = Place(1, names=("a",))
+    assert tuple(place) == (1, 0, ("a",))
+    assert repr(place) == "Place(x=1, y=0, names=('a',))"
+    assert (place.distance, tuple(Place.origin())) == (1, (0, 0, ()))
+    assert place._replace(y=2) == (1, 2, ("a",))
+    assert copy.copy(place) == pickle.loads(pickle.dumps(place)) == place
+    match place:
+        case Place(x, y, ("a",)):
+            assert (x, y) == (1, 0)
+        case _:
+            pytest.fail("it does not match")
+    with pytest.raises(TypeError, match="missing 1 required"):
+        Place()  # type: ignore[call-arg]
+
+
+def test_a_class_shows_its_parameters_before_its_first_value() -> None:
+    class Unused(Base):
+        more: int = 3
+
+    assert list(inspect.signature(Unused).parameters) == ["more", "size", "secret"]
+
+
+def test_a_first_value_by_the_way_of_a_derived_class_leaves_the_base_alone() -> None:
+    class Below(Value):
+        first: int
+
+    class Above(Below):
+        second: int
+
+    assert as_dict(Above(1, 2)) == {"first": 1, "second": 2}
+    assert as_dict(Below(3)) == {"first": 3}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
@@ -25,7 +25,7 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.certificate import pin_for
 from p2p_copy.transport.proxy_address import parse_proxy
-from p2p_copy.value import replace
+from p2p_copy.value import NamedTuple, replace
 
 Shown = TypeVar("Shown")
 

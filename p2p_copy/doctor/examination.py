@@ -6,7 +6,7 @@ Each check is bounded in time by itself. One that fails leaves out those that de
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.doctor import limits
 from p2p_copy.doctor.finding import Check, Finding, Verdict, good, wrong
@@ -17,6 +17,7 @@ from p2p_copy.doctor.proof import ask_for_proof
 from p2p_copy.doctor.way import Way, reach, resolve, walk
 from p2p_copy.errors import P2PCopyError, PeerTimeout
 from p2p_copy.peer.failures import plain_errors
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

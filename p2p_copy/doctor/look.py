@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import h11
 import trio
@@ -23,6 +23,7 @@ from p2p_copy.transport.dial import open_unchecked
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import TLSStream
 from p2p_copy.units import count, duration
+from p2p_copy.value import NamedTuple
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:

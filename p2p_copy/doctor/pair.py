@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -26,6 +26,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.units import amount, elapsed
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

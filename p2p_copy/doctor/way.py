@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 import trio
@@ -26,6 +26,7 @@ from p2p_copy.transport.proxy_address import chosen_proxy
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import TLSStream
 from p2p_copy.units import amount, duration
+from p2p_copy.value import NamedTuple
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:

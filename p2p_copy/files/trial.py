@@ -6,11 +6,12 @@ import os
 import shutil
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from p2p_copy.files import system
 from p2p_copy.files.temporary import temporary_name
 from p2p_copy.units import MIB
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
 import trio
@@ -25,6 +25,7 @@ from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.timeouts import within
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable

@@ -39,7 +39,7 @@ might wait for ever.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from p2p_copy.errors import (
     IncompatiblePeer,
@@ -54,6 +54,7 @@ from p2p_copy.errors import (
 )
 from p2p_copy.peer import limits
 from p2p_copy.units import duration
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

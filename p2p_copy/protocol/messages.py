@@ -13,9 +13,9 @@ No code changes a message after it was made. They are not frozen, since that tak
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from p2p_copy.value import Value
+from p2p_copy.value import NamedTuple, Value
 
 
 class Kind(IntEnum):

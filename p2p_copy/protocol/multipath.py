@@ -20,12 +20,13 @@ from __future__ import annotations
 import hmac
 import struct
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys, limits
 from p2p_copy.protocol.records import number_of
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.value import NamedTuple
 
 ACK: Final = 2
 

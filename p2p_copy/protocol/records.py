@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 from io import BytesIO
 from itertools import cycle
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys, limits
 from p2p_copy.units import KIB
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

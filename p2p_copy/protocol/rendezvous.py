@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import re
 from enum import Enum, IntEnum, StrEnum
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from p2p_copy.errors import NotARelay
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.escape import escape
-from p2p_copy.value import FrozenValue
+from p2p_copy.value import FrozenValue, NamedTuple
 
 LEGACY_PATH: Final = "/"
 """Path that clients of p2p-copy 0.1.x open."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -12,6 +12,7 @@ from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.relay.log.redact import Size
 from p2p_copy.relay.pairing import Outcome
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from p2p_copy.relay.pairing import Usage

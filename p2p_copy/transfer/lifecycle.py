@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
 from p2p_copy.errors import P2PCopyError
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.reconnect import run_with_reconnect
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable

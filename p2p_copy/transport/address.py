@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlsplit
 
 from p2p_copy.errors import UsageError
 from p2p_copy.transport import limits
+from p2p_copy.value import NamedTuple
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%~-]*")
 

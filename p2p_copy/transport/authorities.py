@@ -11,7 +11,9 @@ import os
 import re
 import ssl
 import sys
-from typing import Final, NamedTuple
+from typing import Final
+
+from p2p_copy.value import NamedTuple
 
 _BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch, Gentoo

@@ -11,9 +11,10 @@ import hashlib
 import re
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import UsageError
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

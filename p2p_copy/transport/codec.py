@@ -20,7 +20,7 @@ import struct
 from enum import IntEnum
 from io import SEEK_END, BytesIO
 from itertools import cycle
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong
@@ -30,6 +30,7 @@ from wsproto.utilities import RemoteProtocolError
 from p2p_copy.transport import limits
 from p2p_copy.transport.lazy_metadata import lazy_metadata
 from p2p_copy.units import KIB
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,11 +16,12 @@ A password never appears in what is shown.
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from p2p_copy.errors import UsageError
 from p2p_copy.transport.address import ascii_host, host_and_port, ip_of, port_of
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ import socket
 import time
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line
@@ -28,6 +28,7 @@ from p2p_copy.relay.config import Unix
 from p2p_copy.relay.log.redact import size
 from p2p_copy.relay.unix_socket import unix_socket
 from p2p_copy.units import duration
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,12 @@ word is the code. A generated code may be several words, as people say it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy import pasted
 from p2p_copy.cli import limits
 from p2p_copy.errors import UsageError
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ Annotations are evaluated here, once. As texts, cyclopts would compile each of t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 from p2p_copy import CODE_WORDS, MAX_CODE_WORDS, MAX_ENTRIES, MAX_LINKS, MIN_CODE_WORDS
 from p2p_copy.cli import limits
@@ -33,7 +33,7 @@ from p2p_copy.options import (
     Symlinks,
 )
 from p2p_copy.units import KIB, parse_rate, parse_size
-from p2p_copy.value import FrozenValue
+from p2p_copy.value import FrozenValue, NamedTuple
 
 SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
 CODE_VARIABLE: Final = "P2P_COPY_CODE"

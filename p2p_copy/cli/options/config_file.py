@@ -16,12 +16,13 @@ of these that has a value counts: the command line, the environment, the relay's
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import escape, pasted
 from p2p_copy.cli.options.arguments import is_url
 from p2p_copy.errors import UsageError
 from p2p_copy.files.user_directories import user_directory
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy.cli.options.arguments import relay_words
 from p2p_copy.cli.options.client import (
@@ -21,6 +21,7 @@ from p2p_copy.cli.options.client import (
 from p2p_copy.cli.options.config_file import CONFIG_VARIABLE, default_path
 from p2p_copy.cli.options.parameter import Parameter
 from p2p_copy.cli.options.unused import unused
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

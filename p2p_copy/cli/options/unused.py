@@ -7,10 +7,11 @@ a default is used where it applies. `--dry-run` is added to a command line to tr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.cli.options.arguments import STANDARD, is_url
 from p2p_copy.errors import UsageError
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

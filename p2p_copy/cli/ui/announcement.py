@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import NamedTuple
+
+from p2p_copy.value import NamedTuple
 
 
 class Announcement(NamedTuple):

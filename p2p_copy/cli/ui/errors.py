@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.cli.ui.display import one_line, with_options
 from p2p_copy.errors import (
@@ -17,6 +17,7 @@ from p2p_copy.errors import (
     exhausted,
     leaves,
 )
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal

@@ -6,7 +6,9 @@ configuration file.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from p2p_copy.value import NamedTuple
 
 
 class Example(NamedTuple):

@@ -5,11 +5,12 @@ Code stands in backquotes, as in Markdown; a terminal shows it without them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy import errors
 from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.display import with_options
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

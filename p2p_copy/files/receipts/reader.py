@@ -6,7 +6,7 @@ import json
 import os
 import re
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import limits
@@ -25,6 +25,7 @@ from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.digest import UNREAD
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

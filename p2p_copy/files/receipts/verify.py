@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import attributes, limits, system
@@ -27,6 +27,7 @@ from p2p_copy.protocol.digest import UNREAD, FileDigest, RootDigest, brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Extra, Kind
 from p2p_copy.protocol.names import SeenNames
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

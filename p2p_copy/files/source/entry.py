@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.options import Symlinks
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     import os

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files import system
 from p2p_copy.files.state.store import is_state_file
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

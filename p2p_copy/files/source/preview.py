@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from threading import Event
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from p2p_copy.files import limits
 from p2p_copy.files.selection import Selection
@@ -17,6 +17,7 @@ from p2p_copy.files.source.entry import SourceEntry
 from p2p_copy.files.source.walk import own_name, walk
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits as protocol_limits, names
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from p2p_copy.files.source.entry import SourceTrees

@@ -22,7 +22,7 @@ import sys
 import time
 from contextlib import suppress
 from struct import Struct, error as struct_error
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Final, TypeVarTuple
 from zlib import crc32
 
 from blake3 import blake3
@@ -31,6 +31,7 @@ from p2p_copy.files import limits
 from p2p_copy.files.system import CREATE
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.units import KIB
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3  # it takes long to import: only when there is something to read or write

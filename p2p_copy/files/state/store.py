@@ -21,13 +21,14 @@ import time
 from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files import limits, system
 from p2p_copy.files.state.facts import Facts, decode, encode
 from p2p_copy.files.state.journal import Journal, delete_journal
 from p2p_copy.files.user_directories import user_directory
 from p2p_copy.options import STATE_VARIABLE
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from types import TracebackType

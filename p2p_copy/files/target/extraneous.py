@@ -21,7 +21,7 @@ import stat
 import tempfile
 from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from p2p_copy.files import limits
 from p2p_copy.files.directory import reached
@@ -29,6 +29,7 @@ from p2p_copy.files.system import identity_of, is_symlink
 from p2p_copy.files.temporary import temporary_name
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.names import PARTIAL_PREFIX, SeenNames, collision_key
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

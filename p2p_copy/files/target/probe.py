@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from p2p_copy.errors import NoSpace, OutputNotWritable, TooMuch
 from p2p_copy.files.directory import Directory
@@ -16,6 +16,7 @@ from p2p_copy.files.temporary import temporary_name
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.attributes import XATTR_PREFIX
 from p2p_copy.protocol.messages import Preserved
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -19,7 +19,7 @@ import os
 import stat
 import struct
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy.errors import exhausted
 from p2p_copy.files import limits
@@ -31,6 +31,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, leaf_digest, prefix_digest
 from p2p_copy.protocol.messages import Kind
 from p2p_copy.units import MIB
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from p2p_copy.files import limits, system
 from p2p_copy.files.state.journal import key_of
@@ -18,6 +18,7 @@ from p2p_copy.files.target.errors import Refused, fail
 from p2p_copy.files.target.unnamed import UnnamedFiles, fill
 from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

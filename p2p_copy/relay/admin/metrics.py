@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -28,6 +28,7 @@ from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport.tls import TLS_HANDSHAKE, TLSStream
 from p2p_copy.units import duration
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     import ssl

@@ -14,7 +14,7 @@ import binascii
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import h11
 import trio
@@ -25,6 +25,7 @@ from p2p_copy.relay.entry.origins import Origins
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.tls import drop_some
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from p2p_copy.relay.entry.page import Answer, Page

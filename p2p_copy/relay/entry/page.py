@@ -18,11 +18,12 @@ import re
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.file_thread import read_regular
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -6,12 +6,13 @@ import hashlib
 import re
 import ssl
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.file_thread import read_regular
 from p2p_copy.transport.trust import UNKNOWN_ISSUER, VERIFY_FLAGS
+from p2p_copy.value import NamedTuple
 
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9

@@ -15,7 +15,7 @@ from collections import deque
 from contextlib import suppress
 from enum import Enum
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.hardlinks import FirstNames
@@ -52,6 +52,7 @@ from p2p_copy.protocol.names import is_unfinished
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.tree.answers import AnswerQueue, Omissions, PageAnswers, Rejections
+from p2p_copy.value import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
