@@ -198,6 +198,7 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
                 await wait_all_tasks_blocked(0.01)
                 link.slow = True
                 link.say(held(0))
+                await link.until(Data)  # it comes from a thread
                 await wait_all_tasks_blocked(0.01)
                 nursery.cancel_scope.cancel()
                 link.slow = False
