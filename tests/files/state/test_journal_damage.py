@@ -288,6 +288,23 @@ def test_the_log_of_a_journal_that_is_gone_is_not_read(path: str) -> None:
         assert journal.done(OTHER) == DONE
 
 
+@POSIX
+@pytest.mark.parametrize("rest", [b"", bytes(4096), bytes(8192)], ids=["nothing", "a page", "pages"])
+def test_a_power_cut_that_leaves_only_the_log_leaves_an_empty_journal(path: str, rest: bytes) -> None:
+    run_child(KILLED, path, code=-signal.SIGKILL)
+    assert os.path.getsize(path + "-wal") > 4096
+    overwrite(path, rest)
+    with opened(path) as journal:
+        assert journal.done(key_of("file 1")) is None
+        assert journal.begun(key_of("large")) is None
+        assert journal.failed is None
+        journal.set_done(KEY, DONE)
+        journal.commit()
+        assert journal.failed is None
+    with opened(path) as journal:
+        assert journal.done(KEY) == DONE
+
+
 @pytest.mark.once
 @settings(max_examples=60)
 @given(
