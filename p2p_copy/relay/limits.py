@@ -331,5 +331,8 @@ ADMIN_CONNECTIONS: Final = 16
 ADMIN_TIMEOUT: Final = 10.0
 """Seconds for one request at the admin address, a reload from a slow disk included."""
 
+UPGRADE_TIMEOUT: Final = WORKER_START + ADMIN_TIMEOUT
+"""Seconds for an order there to replace the workers, which is answered when they serve."""
+
 MAX_ADMIN_BODY: Final = 1 * KIB
 """Bytes of the body of such a request: one name and one number."""

@@ -44,6 +44,9 @@ QUESTIONS: Final = {
 _TIMEOUT: Final = relay_limits.ADMIN_TIMEOUT + 5
 """Seconds for the whole exchange: a little more than the relay takes at most."""
 
+_UPGRADE_TIMEOUT: Final = relay_limits.UPGRADE_TIMEOUT + 5
+"""The same for an upgrade, which is answered when the new workers serve."""
+
 _MOST: Final = 2**24
 """Bytes of an answer at most: enough for tens of thousands of transfers."""
 
@@ -103,7 +106,9 @@ def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
     terminal = Terminal.standard()
     known = ORDERS.get(order)
     if known is not None and len(words) == len(known.words):
-        terminal.result(_sentence(_ask(address, "POST", f"/{order}", known.body(*words) or None)))
+        seconds = _UPGRADE_TIMEOUT if order == "upgrade" else _TIMEOUT
+        said = _ask(address, "POST", f"/{order}", known.body(*words) or None, seconds=seconds)
+        terminal.result(_sentence(said))
     elif order == "status" and not words:
         for line in _describe(_status(address)):
             terminal.result(line)

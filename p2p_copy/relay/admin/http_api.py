@@ -5,7 +5,8 @@ user can open. Rules:
 1. A request that a web page could have caused is refused: one with an `Origin`, one that the browser says comes from
    another site's page, one with a body of a form's type, or one for another host than this machine, as it would be for
    a name of the page's own (DNS rebinding).
-2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, `limits.MAX_ADMIN_BODY` bytes of a body.
+2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, or `limits.UPGRADE_TIMEOUT` to replace workers, and
+   `limits.MAX_ADMIN_BODY` bytes of a body.
 3. Nothing that happens here ends the relay, unless it is ordered.
 """
 
@@ -193,8 +194,8 @@ class Admin:
             return
         self._requests += 1
         try:
-            with trio.move_on_after(limits.ADMIN_TIMEOUT):
-                await self._exchange(stream)
+            with trio.move_on_after(limits.ADMIN_TIMEOUT) as scope:
+                await self._exchange(stream, scope)
         except (OSError, trio.BrokenResourceError):
             pass
         except Exception as error:
@@ -202,11 +203,11 @@ class Admin:
         finally:
             self._requests -= 1
 
-    async def _exchange(self, stream: TCPStream) -> None:
+    async def _exchange(self, stream: TCPStream, scope: trio.CancelScope) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
         try:
             request, body = await _read(stream, parser, self._relay.tally.abuse)
-            answer = await self._answer(request, body)
+            answer = await self._answer(request, body, scope)
         except h11.RemoteProtocolError as error:
             answer = _sentence(HTTPStatus(error.error_status_hint), sentence_about(error))
         except UsageError as error:
@@ -230,7 +231,7 @@ class Admin:
             while await stream.receive_some(limits.MAX_HTTP_HEAD):
                 pass
 
-    async def _answer(self, request: h11.Request, body: bytes) -> Answer:
+    async def _answer(self, request: h11.Request, body: bytes, scope: trio.CancelScope) -> Answer:
         headers = {name.decode(): value.decode("ascii", "replace") for name, value in request.headers}
         if (
             "origin" in headers
@@ -271,6 +272,7 @@ class Admin:
                     return _sentence(HTTPStatus.OK, "Reloaded.")
                 return _sentence(HTTPStatus.CONFLICT, "Not everything could be reloaded; the log says why.")
             case "/upgrade":
+                scope.deadline = trio.current_time() + limits.UPGRADE_TIMEOUT
                 return await self._replace_workers()
             case "/end":
                 return await self._end(said["id"])

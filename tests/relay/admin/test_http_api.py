@@ -22,7 +22,7 @@ from tests.relay import clients
 from tests.relay.clients import answer, exchange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 
@@ -61,11 +61,13 @@ class AdminClient:
 
 
 @asynccontextmanager
-async def admin_running(address: str = "127.0.0.1:0", **settings: Any) -> AsyncIterator[AdminClient]:
+async def admin_running(
+    address: str = "127.0.0.1:0", upgrade: Callable[[], Awaitable[bool]] | None = None, **settings: Any
+) -> AsyncIterator[AdminClient]:
     relay = Relay(RelayConfig("127.0.0.1", 0, **settings))
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(relay.run)
-        admin = Admin(relay, lambda: relay.drain(60), relay.reload)
+        admin = Admin(relay, lambda: relay.drain(60), relay.reload, upgrade)
         where = await nursery.start(admin.serve, admin_place(address))
         yield AdminClient(relay, bound[0][1], where)
         nursery.cancel_scope.cancel()
@@ -177,6 +179,18 @@ async def test_a_limit_that_cannot_be_is_refused_and_changes_nothing(order: Any)
         before = admin.relay.config
         assert (await admin.ask("POST", "/set", order))[0] == 400
         assert admin.relay.config is before
+
+
+async def test_an_upgrade_has_the_time_in_which_workers_start() -> None:
+    left = []
+
+    async def upgrade() -> bool:
+        left.append(trio.current_effective_deadline() - trio.current_time())
+        return True
+
+    async with admin_running(upgrade=upgrade) as admin:
+        assert (await admin.ask("POST", "/upgrade"))[0] == 200
+    assert left[0] > limits.WORKER_START
 
 
 async def test_a_reload_tells_whether_it_worked(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p_copy.protocol.rendezvous import Role, Welcome, room_hint, room_path
+from p2p_copy.relay.limits import UPGRADE_TIMEOUT
 from tests.relay.clients import Relay, answer, hello, room
 from tests.support.links import connect
 from tests.support.processes import PATIENCE, QUICK, environment
@@ -125,7 +126,7 @@ class WorkersRelay:
         body = json.dumps(order) if order is not None else ""
         request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         with socket.socket(socket.AF_UNIX) as admin:
-            admin.settimeout(QUICK)
+            admin.settimeout(UPGRADE_TIMEOUT)
             admin.connect(self.admin)
             admin.sendall(request.encode())
             reply = b"".join(iter(lambda: admin.recv(65536), b""))
