@@ -111,9 +111,12 @@ async def test_a_request_that_comes_byte_by_byte_is_read_in_few_pieces(
 
     monkeypatch.setattr(Throttle, "read", read)
     async with relay_running() as relay, await relay.tcp() as stream:
+        began = trio.current_time()
         for byte in UPGRADE.replace(b"GET / ", f"GET {room_path(room('a'))} ".encode()):
             await stream.send_all(bytes([byte]))
             await trio.sleep(0.001)
         with trio.fail_after(10):
             assert bytes(await stream.receive_some(1000)).startswith(b"HTTP/1.1 101 ")
-    assert len(sizes) <= limits.EARLY_READS_BURST + 5
+        seconds = trio.current_time() - began
+    assert len(sizes) <= limits.EARLY_READS_BURST + limits.EARLY_READS * seconds + 2
+    assert sum(sizes) > 4 * len(sizes)
