@@ -26,9 +26,9 @@ from p2p_copy.peer import limits
 from p2p_copy.peer.multipath import DONE, MultipathWorkers, while_moving
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import CloseCode
-from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.service_nursery import service_nursery
+from p2p_copy.transport.tcp import UnsentLimit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -230,7 +230,7 @@ class Channel:
 
     async def _write_to_first(self) -> bool:
         """Write records to the first link until further links are to be used; return False if that link is lost."""
-        unsent = _UnsentLimit(self._first)
+        unsent = UnsentLimit(self._first.acked_bytes()[0])
         while not self._is_spread:
             await self._backlog.wait_for_records()
             if not self._backlog:
@@ -246,7 +246,8 @@ class Channel:
                 return False
             self._backlog.remove(len(records))
             self._written += len(records)
-            unsent.follow()
+            if unsent.is_due:
+                self._first.limit_unsent(unsent.follow(self._first.acked_bytes()[0]))
             del records  # their buffers can be used again
         return True
 
@@ -254,25 +255,6 @@ class Channel:
 def while_parting(channel: Channel) -> AbstractContextManager[Deadline]:
     """Shield the body, which sends the last message, as long as bytes move, but for a bounded time."""
     return while_moving(lambda: (channel.acked_bytes(), channel.heard_at), shield=True)
-
-
-class _UnsentLimit:
-    """Lets the kernel hold more unsent bytes of a link while it is fast, which takes fewer trips to it."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._since = trio.current_time()
-        self._acked, _ = link.acked_bytes()
-
-    def follow(self) -> None:
-        """Fit the limit to the rate of the link since the last change. To be called often while it sends."""
-        seconds = trio.current_time() - self._since
-        if seconds < transport_limits.UNSENT_CHECK:
-            return
-        self._since += seconds
-        before, (self._acked, _) = self._acked, self._link.acked_bytes()
-        suits = (self._acked - before) / seconds * transport_limits.UNSENT_SECONDS
-        self._link.limit_unsent(int(min(max(suits, transport_limits.UNSENT), transport_limits.UNSENT_MOST)))
 
 
 class Backlog:

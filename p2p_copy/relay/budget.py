@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.tcp import UnsentLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +95,8 @@ class Window:
         self._unread = unread
         self._limit_unsent = limit_unsent
         self._limit: int = limits.WINDOW_LEAST
+        self._suits = UnsentLimit()  # as far as the window allows
+        self._taken = 0
         self._counted = 0
         self._open = True
         self._waiting = trio.lowlevel.ParkingLot()
@@ -142,8 +144,12 @@ class Window:
     def widen(self, size: int) -> None:
         """Open the window because the target has taken `size` bytes of messages."""
         self._limit = min(limits.WINDOW_MOST, self._limit + size // limits.WINDOW_GROWTH)
-        if self._limit >= 2 * self._unsent and self._unsent < transport_limits.UNSENT:
-            self._let_kernel_hold(min(self._limit, transport_limits.UNSENT))
+        self._taken += size
+        if self._suits.is_due:
+            self._suits.follow(self._taken)
+        suits = self._suits.value
+        if self._unsent > suits or (self._unsent < suits and self._limit >= 2 * self._unsent):
+            self._let_kernel_hold(min(self._limit, suits))
 
     def narrow(self) -> None:
         """Close the window to the least again, because nothing moves."""

@@ -316,15 +316,21 @@ class Pairing:
         while size := await source.link.splice():
             if self._reads_no_more or not await self._let_pass(source, channel, size):
                 return False
+            before = source.link.spliced
             source.sent += size
             source.in_flight += 1
             source.window.begin(size)
             source.is_between_messages = False
+            # Where rates or quotas hold, each part waits for its turn.
+            until = 0 if self._limits is not None else trio.current_time() + limits.SPLICE_TURN
             with self._delivering(source, target, size):
-                await self._deliver(source, target, partial(target.link.send_spliced, source.link))
+                await self._deliver(source, target, partial(target.link.send_spliced, source.link, until))
             source.is_between_messages = source.link.splice_ends_message
             source.in_flight -= 1
             source.window.end(size)
+            further = source.link.spliced - before
+            source.sent += further
+            source.window.widen(further)
             if self._limits is not None:
                 with self._reading():
                     await self._pay(source, size)

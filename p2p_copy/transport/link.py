@@ -216,8 +216,13 @@ class Link:
         return 0 if self._reader.splicer is None else await self._reader.splicer.take()
 
     @property
+    def spliced(self) -> int:
+        """Bytes that have been taken by `splice` so far, and by `send_spliced` of the other link."""
+        return 0 if self._reader.splicer is None else self._reader.splicer.taken
+
+    @property
     def splice_ends_message(self) -> bool:
-        """Whether the part that `splice` has taken is the last one of its message."""
+        """Whether the part that was spliced last is the last one of its message."""
         return self._reader.splicer is not None and self._reader.splicer.ends_message
 
     async def receive(self) -> bytes | str:
@@ -288,17 +293,31 @@ class Link:
         """Send messages, the last of which may go on in the next call. In all other respects this is `send`."""
         await self._send(lambda: self._codec.encode(pieces))
 
-    async def send_spliced(self, source: Link) -> None:
-        """Send the part of a message that `source` has taken by `splice`. In all other respects this is `send`."""
+    async def send_spliced(self, source: Link, until: float = 0.0) -> None:
+        """Send the part of a message that `source` has taken by `splice`. In all other respects this is `send`.
+
+        Until Trio's time `until`, send all further parts, too, for which neither link has to wait.
+        """
         splicer = source._reader.splicer
         assert splicer is not None, "it has spliced"
-        pipe, last = splicer.pipe, splicer.ends_message
-        await self._send(lambda: [self._codec.piece_header(pipe.size, last=last), pipe])
+        pipe = splicer.pipe
 
-    async def _send(self, encode: Callable[[], Sequence[Buffer | SplicePipe]]) -> None:
+        def part() -> Sequence[Buffer | SplicePipe]:
+            return [self._codec.piece_header(pipe.size, last=splicer.ends_message), pipe]
+
+        def next_part() -> Sequence[Buffer | SplicePipe]:
+            return part() if trio.current_time() < until and splicer.take_now() else ()
+
+        await self._send(part, next_part)
+
+    async def _send(
+        self,
+        encode: Callable[[], Sequence[Buffer | SplicePipe]],
+        more: Callable[[], Sequence[Buffer | SplicePipe]] | None = None,
+    ) -> None:
         self._check()
         try:
-            await self._stream.send_buffers(encode())
+            await self._stream.send_buffers(encode(), more)
         except (trio.BrokenResourceError, trio.ClosedResourceError, NotOpen):
             self._check()
             raise self._lost() from None

@@ -125,8 +125,15 @@ class LinkStream:
         """Send all of `data`."""
         await self.send_buffers([data])
 
-    async def send_buffers(self, buffers: Sequence[Buffer | SplicePipe]) -> None:
-        """Send as the stream below does, after the sends that began before. Only a plain one sends spliced bytes."""
+    async def send_buffers(
+        self,
+        buffers: Sequence[Buffer | SplicePipe],
+        more: Callable[[], Sequence[Buffer | SplicePipe]] | None = None,
+    ) -> None:
+        """Send as the stream below does, after the sends that began before. Only a plain one sends spliced bytes.
+
+        Whenever the stream has taken all without a wait, it is given what `more` returns, until that is nothing.
+        """
         try:
             self._sends.acquire_nowait()
         except trio.WouldBlock:
@@ -142,7 +149,7 @@ class LinkStream:
                 elif self.patience == math.inf:
                     await self.below.send_buffers(cast("Sequence[Buffer]", buffers))
                 else:
-                    await self._send_in_time(cast("Sequence[Buffer]", buffers))
+                    await self._send_in_time(cast("Sequence[Buffer]", buffers), more)
             except BaseException:
                 self.broken = True
                 raise
@@ -160,10 +167,14 @@ class LinkStream:
             await self.below.send_buffers([piece])
             pacer.passed(len(piece))
 
-    async def _send_in_time(self, buffers: Sequence[Buffer]) -> None:
+    async def _send_in_time(
+        self, buffers: Sequence[Buffer], more: Callable[[], Sequence[Buffer | SplicePipe]] | None
+    ) -> None:
         if isinstance(self.below, TCPStream):
             # Most sends are over at once, and need no deadline.
             buffers = cast("Sequence[Buffer]", self.below.send_now(buffers))
+            while not buffers and more is not None and (following := more()):
+                buffers = cast("Sequence[Buffer]", self.below.send_now(following))
             if not buffers:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return

@@ -1,9 +1,9 @@
 """The relay's express way: long messages that need no decoding move one after the other inside the kernel.
 
 Each part of a message takes one call of `Splicer.take` and one send. It passes neither inbox nor channel, and no other
-task has to run for it. The link's own reader hands its turn over to the splicer when the payload of such a message
-comes next, and has it back when something else does. `Link.splice` and `Link.send_spliced` are all that is seen of this
-above `transport`.
+task has to run for it. Parts for which nobody has to wait follow by `take_now`, without a turn of the event loop. The
+link's own reader hands its turn over to the splicer when the payload of such a message comes next, and has it back when
+something else does. `Link.splice` and `Link.send_spliced` are all that is seen of this above `transport`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Splicer:
 
     Attributes:
         pipe: where the bytes are.
+        taken: bytes of all parts so far.
         ends_message: whether the part in the pipe is the last one of its message.
         has_turn: whether this reads from the stream, in place of the reader.
         listening_since: Trio's time since when a read has been possible; infinite while there is none.
@@ -58,11 +59,14 @@ class Splicer:
     def __init__(self, stream: PlainStream, codec: Codec, pace: Callable[[int], float] | None) -> None:
         """Prepare to splice what comes over `stream`, a plain one; `pace` is that of `endpoints.accept`."""
         self.pipe = SplicePipe()
+        self.taken = 0
         self.ends_message = False
         self.listening_since = math.inf
         self._stream = stream
         self._codec = codec
+        self._decoder = codec.decoder
         self._pace = pace
+        self._pause = 0.0  # seconds before the rest of the part that has begun
         self.has_turn = False
         self._reader = trio.lowlevel.ParkingLot()
         self._wait: trio.CancelScope | None = None
@@ -83,7 +87,7 @@ class Splicer:
             self.has_turn = False
 
     async def take(self) -> int:
-        """Take the next part of a message into the pipe, which must be empty; return how many bytes it has.
+        """Take the next part of a message into the pipe; return how many bytes it has. The last one must be sent.
 
         None are taken if it is not this splicer's turn, or not any more: because something else comes next, there is no
         pipe to be had, or the connection has ended. A part has at least `limits.RELAY_PIECE` bytes, or its frame's last
@@ -94,7 +98,8 @@ class Splicer:
             return 0
         self.listening_since = trio.current_time()
         try:
-            await self._fill()
+            if not self._take_what_is_there():
+                await self._wait_for_rest()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the reader will meet it, too
         except BaseException:
@@ -106,39 +111,71 @@ class Splicer:
                 self.pipe.close()
         if not self.pipe.size:
             self._give_turn_back()
+        self.taken += self.pipe.size
         return self.pipe.size
 
-    async def _fill(self) -> None:
-        decoder = self._codec.decoder
-        if not decoder.raw_ahead and not await self._begin_message():
-            return
-        most = min(decoder.raw_ahead, limits.PIPE_SIZE)
-        least = min(most, limits.RELAY_PIECE)
+    def take_now(self) -> int:
+        """Take the next part if all of it is there. Otherwise return 0; `take` goes on with what came of it."""
         try:
-            if (taken := self._stream.splice_now(self.pipe, most, least)) < least:
-                with self._waiting():
-                    await self._stream.receive_spliced(self.pipe, most - taken, least - taken)
-        finally:
-            self.ends_message = decoder.skip(self.pipe.size)
+            is_whole = self.has_turn and self._take_what_is_there()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return 0  # `take` will meet it, too
+        if not is_whole:
+            return 0
+        self.taken += self.pipe.size
+        return self.pipe.size
 
-    async def _begin_message(self) -> bool:
-        """Read the header of the next frame; False if it is one for the reader, which finds it in the codec."""
-        size = self._codec.decoder.header_ahead
-        head: bytes | bytearray | None = self._stream.receive_now(size)
-        if head is None:
+    def _take_what_is_there(self) -> bool:
+        """Take what came of the next part; return whether that is all of it."""
+        if not self._is_begun and (head := self._stream.receive_now(self._decoder.header_ahead)) is not None:
+            self._begin_message(head)
+        if self._pause or not self._is_begun:
+            return False
+        self._count(self._stream.splice_now(self.pipe, self._most, self._least))
+        return self._least <= 0
+
+    async def _wait_for_rest(self) -> None:
+        """Wait until all of the next part is there."""
+        if not self._is_begun and self.has_turn:
             with self._waiting():
-                head = await self._stream.receive_some(size)
-        if head is None:
-            return False
-        if not self._codec.decoder.begin_raw(head):
+                self._begin_message(await self._stream.receive_some(self._decoder.header_ahead))
+        if self._pause:
+            with self._waiting():
+                await self._stream.put_off(self._pause)
+            self._pause = 0.0
+        if not self._is_begun or self.pipe.stopped:
+            return
+        before = self.pipe.size
+        try:
+            with self._waiting():
+                await self._stream.receive_spliced(self.pipe, self._most, self._least)
+        finally:
+            self._count(self.pipe.size - before)
+
+    def _begin_message(self, head: bytes | bytearray) -> None:
+        """Begin a frame by its header; give the turn back if it is one for the reader, which finds it in the codec."""
+        if not self._decoder.begin_raw(head):
             self._codec.put_back(head)
-            return False
-        if self._pace is not None:
-            seconds = self._pace(self._codec.pop_work(0))
-            if seconds > 0:
-                with self._waiting():
-                    await self._stream.put_off(seconds)
-        return not self.pipe.stopped
+            self._give_turn_back()
+        elif self._pace is not None:
+            self._pause = max(0.0, self._pace(self._codec.pop_work(0)))
+
+    @property
+    def _is_begun(self) -> bool:
+        return self.pipe.size > 0 or self._decoder.raw_ahead > 0
+
+    @property
+    def _most(self) -> int:
+        return min(self._decoder.raw_ahead, limits.PIPE_SIZE - self.pipe.size)
+
+    @property
+    def _least(self) -> int:
+        """Bytes that the part in the pipe lacks; none or fewer if it can be passed on."""
+        return min(self._decoder.raw_ahead, limits.RELAY_PIECE - self.pipe.size)
+
+    def _count(self, size: int) -> None:
+        if size:
+            self.ends_message = self._decoder.skip(size)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

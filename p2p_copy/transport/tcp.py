@@ -137,6 +137,29 @@ def at_most(max_bytes: int | None) -> int:
     return max_bytes
 
 
+class UnsentLimit:
+    """How many bytes the kernel may hold unsent on a connection: more while it is fast, which takes fewer trips."""
+
+    def __init__(self, sent: int = 0) -> None:
+        """Begin with `limits.UNSENT`; `sent` bytes have been sent before."""
+        self.value: int = limits.UNSENT
+        self._sent = sent
+        self._since = trio.current_time()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `limits.UNSENT_CHECK` has passed since the last measurement of the rate."""
+        return trio.current_time() - self._since >= limits.UNSENT_CHECK
+
+    def follow(self, sent: int) -> int:
+        """Return the limit that fits the rate since the last call, now that `sent` bytes have been sent in all."""
+        seconds = trio.current_time() - self._since
+        suits = (sent - self._sent) / seconds * limits.UNSENT_SECONDS
+        self._sent, self._since = sent, self._since + seconds
+        self.value = int(min(max(suits, limits.UNSENT), limits.UNSENT_MOST))
+        return self.value
+
+
 class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
     """One end of a connection, TCP or of a unix socket.
 

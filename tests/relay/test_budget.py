@@ -66,7 +66,7 @@ class Source:
             self.pass_on()
 
 
-def test_a_window_begins_small_and_opens_by_what_is_taken() -> None:
+async def test_a_window_begins_small_and_opens_by_what_is_taken() -> None:
     source = Source(Budget(1024 * MIB))
     assert source.read() == LEAST
     source.pass_on()
@@ -86,7 +86,18 @@ def test_a_window_begins_small_and_opens_by_what_is_taken() -> None:
     assert len(source.unsent) < 8, "a system call for each time that it has doubled"
 
 
-def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
+@virtual_time()
+async def test_the_kernel_may_hold_more_for_a_fast_target_and_less_again_for_a_slow_one() -> None:
+    source = Source(Budget(1024 * MIB))
+    for mibs_a_second, most in (1000, transport_limits.UNSENT_MOST), (1, transport_limits.UNSENT):
+        for _ in range(1000):
+            source.move(MIB)
+            await trio.sleep(1 / mibs_a_second)
+        assert source.unsent[-1] == most
+    assert len(source.unsent) < 12, "a system call when something changes"
+
+
+async def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
     budget = Budget(1024 * MIB)
     source = Source(budget)
     assert budget.held == LEAST
@@ -107,7 +118,7 @@ def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
     assert budget.held == 0
 
 
-def test_many_fast_directions_leave_some_memory_free() -> None:
+async def test_many_fast_directions_leave_some_memory_free() -> None:
     budget = Budget(256 * MIB)
     sources = [Source(budget) for _ in range(200)]
     for source in sources:
@@ -125,7 +136,7 @@ def test_many_fast_directions_leave_some_memory_free() -> None:
     assert fresh.read() == transport_limits.RECEIVE_BUFFER
 
 
-def test_a_direction_whose_message_is_not_complete_goes_on_reading() -> None:
+async def test_a_direction_whose_message_is_not_complete_goes_on_reading() -> None:
     source = Source(Budget(limits.LEAST_MEMORY))
     source.unread = LEAST + KIB  # a piece needs more than the least window
     assert not source.window._is_full()

@@ -22,7 +22,7 @@ from p2p_copy.transport import codec, limits as transport_limits
 from p2p_copy.transport.codec import Opcode
 from p2p_copy.transport.splice import CAN_SPLICE
 from p2p_copy.transport.splicer import Splicer
-from tests.support.pairings import BIG, loopback_pair, raw_clients
+from tests.support.pairings import BIG, loopback_pair, raw_clients, watch_splicers
 from tests.support.websocket import BINARY, PING, TEXT, RawClient, frame, let_pass, movable_time
 
 if TYPE_CHECKING:
@@ -56,16 +56,7 @@ async def clients(
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Collect the sizes of what was taken on the express way."""
-    sizes: list[int] = []
-    take = Splicer.take
-
-    async def watched(splicer: Splicer) -> int:
-        size = await take(splicer)
-        sizes.append(size)
-        return size
-
-    monkeypatch.setattr(Splicer, "take", watched)
-    return sizes
+    return watch_splicers(monkeypatch)
 
 
 async def express(sender: RawClient, receiver: RawClient) -> None:
@@ -134,6 +125,45 @@ async def test_messages_that_follow_each_other_need_no_task_but_one(taken: list[
         await sender.stream.aclose()
         await goodbye(receiver)
     assert usage[0].from_sender == 2 * BIG + 2 * LONG + 1 + BIG + 5
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 0])
+async def test_what_is_there_moves_in_one_turn_if_that_may_take_so_long(
+    seconds: float, taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SPLICE_TURN", seconds)
+    turns, when = Turns(), []
+    take_now = Splicer.take_now
+
+    def watched(splicer: Splicer) -> int:
+        when.append(turns.count)
+        return take_now(splicer)
+
+    async with clients() as (sender, receiver, _):
+        await express(sender, receiver)
+        del taken[:]
+        monkeypatch.setattr(Splicer, "take_now", watched)
+        trio.lowlevel.add_instrument(turns)
+        try:
+            messages = [os.urandom(LONG) for _ in range(3)]
+            await sender.raw(b"".join(frame(BINARY, message) for message in messages))
+            assert [await receiver.message() for _ in messages] == messages
+        finally:
+            trio.lowlevel.remove_instrument(turns)
+        await sender.stream.aclose()
+        await goodbye(receiver)
+    assert sum(taken) == 3 * LONG
+    assert (len(when) > len(set(when))) == (seconds > 0)
 
 
 def masked(message: bytes) -> bytes:

@@ -13,8 +13,7 @@ from p2p_copy.transport import codec, limits as transport_limits
 from p2p_copy.transport.codec import Opcode
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.transport.splice import CAN_SPLICE
-from p2p_copy.transport.splicer import Splicer
-from tests.support.pairings import BIG, ended, loopback_pair, paired, raw_clients
+from tests.support.pairings import BIG, ended, loopback_pair, paired, raw_clients, watch_splicers
 from tests.support.websocket import BINARY, frame
 
 SPLICES = pytest.mark.skipif(not CAN_SPLICE, reason="this system cannot splice")
@@ -23,16 +22,7 @@ SPLICES = pytest.mark.skipif(not CAN_SPLICE, reason="this system cannot splice")
 @pytest.fixture
 def spliced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Collect the sizes of what pairings splice."""
-    sizes: list[int] = []
-    take = Splicer.take
-
-    async def watched(splicer: Splicer) -> int:
-        size = await take(splicer)
-        sizes.extend([size] if size else [])
-        return size
-
-    monkeypatch.setattr(Splicer, "take", watched)
-    return sizes
+    return watch_splicers(monkeypatch)
 
 
 @SPLICES
@@ -67,7 +57,8 @@ async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(spl
         await receiver.ending()
         await receiver.stream.aclose()
     assert sum(spliced) > BIG / 2
-    assert all(part >= transport_limits.RELAY_PIECE for part in spliced[:-1]), "and the rest of the message"
+    *parts, _ = filter(None, spliced)
+    assert all(part >= transport_limits.RELAY_PIECE for part in parts), "and the rest of the message"
     assert usage[0].from_sender == BIG
 
 
@@ -81,7 +72,7 @@ async def test_masked_messages_are_unmasked_and_not_spliced(spliced: list[int]) 
         await sender.stream.aclose()
         await receiver.ending()
         await receiver.stream.aclose()
-    assert spliced == []
+    assert not any(spliced)
 
 
 @SPLICES
@@ -98,7 +89,7 @@ async def test_a_sender_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_go
                 await say_all(pair.sender, [bytes(BIG)] * 1000)
         assert caught.value.close_code == 1000
         await pair.over.wait()
-    assert spliced
+    assert any(spliced)
     assert pair.outcome is Outcome.COMPLETE
     assert len(os.listdir("/proc/self/fd")) <= before
 

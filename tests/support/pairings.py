@@ -18,6 +18,7 @@ from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.transport.splicer import Splicer
 from p2p_copy.transport.tcp import TCPStream
 from tests.support.links import connect, serving
 from tests.support.websocket import RawClient
@@ -160,3 +161,22 @@ def loopback_pair() -> tuple[TCPStream, TCPStream]:
         TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(one))) for one in (ours, theirs)
     )
     return ours_, theirs_
+
+
+def watch_splicers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the size of each part that is spliced from now on, and 0 for each end of that."""
+    sizes: list[int] = []
+    take, take_now = Splicer.take, Splicer.take_now
+
+    async def watched(splicer: Splicer) -> int:
+        sizes.append(size := await take(splicer))
+        return size
+
+    def watched_now(splicer: Splicer) -> int:
+        if size := take_now(splicer):
+            sizes.append(size)
+        return size
+
+    monkeypatch.setattr(Splicer, "take", watched)
+    monkeypatch.setattr(Splicer, "take_now", watched_now)
+    return sizes
