@@ -17,6 +17,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import anyio
 import trio
 
 from p2p_copy.errors import NotARelay, P2PCopyError, PeerLost, PeerTimeout, RelayLost, RelayRefused
@@ -43,8 +44,6 @@ from p2p_copy.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import anyio
 
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
@@ -189,6 +188,8 @@ class Place:
             except (P2PCopyError, *LINK_ERRORS) as error:
                 self.end = error
                 self.leave()
+            except anyio.ClosedResourceError:
+                pass  # this side has left the place just now, and its task has closed the link
         tell()
 
     async def _paired(self, nursery: trio.Nursery, tell: Callable[[], object]) -> Connection:

@@ -15,23 +15,23 @@ from trio.testing import MockClock
 from p2p_copy.errors import PeerTimeout, RelayUnreachable
 from p2p_copy.observer import Observer, Report
 from p2p_copy.peer import limits, place, waiting
-from p2p_copy.peer.place import Place
+from p2p_copy.peer.place import Connection, Place
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome, room_path
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
-from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.address import RelayAddress, parse_address
 from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
 from tests.relay.clients import Relay as At, answer, hello
-from tests.support.links import serving
+from tests.support.links import linked, serving
 from tests.support.numbers import home_of
 from tests.support.transfers import CODE, Told, receive, send
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from p2p_copy.transport.tcp import TCPStream
@@ -233,6 +233,23 @@ async def test_a_new_connection_that_fails_changes_nothing(file: Path, tmp_path:
             Side(nursery, Role.RECEIVER, CODE, f"ws://127.0.0.1:{ports[0]}", tmp_path / "out")
         assert side.told.states.count("connecting") == 1
         assert not side.told.notices
+
+
+async def test_a_place_that_is_left_in_the_instant_in_which_the_other_side_comes_just_ends() -> None:
+    async with linked() as (link, _):
+
+        class Left(Place):
+            async def _paired(self, nursery: trio.Nursery, tell: Callable[[], object]) -> Connection:
+                connection = Connection()
+                connection.link = link
+                await link.aclose()  # as the connection's own task does once the place is left
+                self.leave()
+                return connection
+
+        place = Left(parse_address("ws://127.0.0.1:1"), Hello(Role.SENDER, "tests"))
+        async with trio.open_nursery() as nursery:
+            place.take(nursery, lambda: None, hears_first=True)
+        assert (place.ready, place.end) == (None, None)
 
 
 async def test_a_new_connection_that_finds_its_room_taken_changes_nothing(file: Path, tmp_path: Path) -> None:

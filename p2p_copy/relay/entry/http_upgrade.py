@@ -44,8 +44,7 @@ _ONE_PACKET: Final = 1000
 
 _NOTHING_THERE: Final = "There is nothing at this path."
 _OTHER_PAGES: Final = (
-    "This relay is not for other web pages, which it knows by their Origin. "
-    "Its operator may allow some by --web-origin."
+    "This relay is not for other web pages, which it knows by their Origin. Its operator can allow some."
 )
 _TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
 _PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."
