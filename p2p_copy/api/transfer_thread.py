@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import suppress
 from contextvars import copy_context
@@ -15,8 +14,9 @@ from p2p_copy.errors import exhausted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-WAKE: Final = 0.2 if sys.platform == "win32" else None
-"""Seconds after which a waiting thread wakes: on Windows Ctrl-C does not end its wait."""
+WAKE: Final = 0.2
+"""Seconds after which a waiting thread looks whether it was interrupted: Ctrl-C ends no wait that begins in the same
+instant, and none on Windows."""
 
 _LOOK: Final = 0.5
 """Seconds between two looks whether the thread is still needed: a closed event loop does not say so."""

@@ -35,14 +35,19 @@ def run(backend: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         asyncio.run(checked())
 
 
+def press_ctrl_c() -> None:
+    """Interrupt this process as a terminal does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 @contextmanager
-def ctrl_c_while_it_waits() -> Iterator[Callable[[object], None]]:
+def ctrl_c_while_it_waits(press: Callable[[], None] = press_ctrl_c) -> Iterator[Callable[[object], None]]:
     """Interrupt this process once a transfer waits for the other side; yield its `on_event`, which tells of that."""
     waits = threading.Event()
 
     def interrupt() -> None:
         assert waits.wait(QUICK), "the transfer does not wait"
-        os.kill(os.getpid(), signal.SIGINT)
+        press()
 
     def on_event(event: object) -> None:
         if isinstance(event, p2p.Waiting):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import sys
@@ -80,6 +81,22 @@ def test_ctrl_c_ends_the_transfer_cleanly(relay: str, tree: Path, code: p2p.Code
         with ctrl_c_while_it_waits() as on_event, pytest.raises(KeyboardInterrupt):
             client.send(tree, code=code, on_event=on_event)
     assert time.monotonic() - began < QUICK  # the other side does not come for an hour
+
+
+def test_ctrl_c_that_ends_no_wait_is_noticed_soon(relay: str, tree: Path, code: p2p.Code) -> None:
+    """As on Windows, or if it comes in the instant in which the wait begins."""
+
+    def press() -> None:
+        time.sleep(0.1)  # or the wait might begin later
+        _thread.interrupt_main()
+
+    client = p2p.Client(relay=relay)
+    with (
+        nothing_stays(),
+        ctrl_c_while_it_waits(press) as on_event,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        client.send(tree, code=code, on_event=on_event)
 
 
 @pytest.mark.parametrize("missing", ["threads", "files"])
