@@ -18,7 +18,7 @@ from p2p_copy.protocol import keys, limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import MIB
 from tests.support.lossy_relay import LossyRelay, lossy_relay
-from tests.support.transfers import CODE, Both, copy, running_relay
+from tests.support.transfers import CODE, Both, Told, copy, running_relay
 from tests.support.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:
@@ -123,18 +123,23 @@ async def test_the_loss_of_one_link_ends_nothing(
     assert upstream < 22_000_000 + protocol_limits.MULTIPATH_BYTES
 
 
-async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path) -> None:
+async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RETRANSMIT_AFTER", 15.0)  # what a cut has swallowed comes again in time
     (tmp_path / "file").write_bytes(os.urandom(5_000_000))
     both = Both()
     again = trio.Event()
 
     async with lossy_relay() as it, trio.open_nursery() as nursery:
 
+        def has_come_back(told: Told, times: int) -> bool:
+            """Return whether both links are there after so many losses, or more: a busy machine may lose one, too."""
+            return told.widths[-1:] == [2] and told.widths.count(1) >= times
+
         async def play() -> None:
-            for wanted in ([1, 2], [1, 2, 1, 2], [1, 2, 1, 2, 1, 2]):
-                while [told.widths for told in (both.sender, both.receiver)] != [wanted[1:]] * 2:  # noqa: ASYNC110
+            for cuts in range(3):
+                while not all(has_come_back(told, cuts) for told in (both.sender, both.receiver)):  # noqa: ASYNC110
                     await trio.sleep(0.001)
-                if len(wanted) < 6:
+                if cuts < 2:
                     it.cut_one(0)  # the first one of all, then the one that was the second
             again.set()
             it.dam_each = math.inf
