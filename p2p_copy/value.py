@@ -94,7 +94,7 @@ class _Definition(type):
 
 
 class _LateInit:
-    """The `__init__` of a class until somebody looks at it: half of the classes of a small transfer are never used."""
+    """Compiles the `__init__` of a class on first access: a small transfer never uses half of its classes."""
 
     def __init__(self, cls: _Definition) -> None:
         self._cls = cls

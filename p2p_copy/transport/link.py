@@ -293,7 +293,7 @@ class Link:
         """Send messages, the last of which may go on in the next call. In all other respects this is `send`."""
         await self._send(lambda: self._codec.encode(pieces))
 
-    async def send_spliced(self, source: Link, until: float = 0.0) -> None:
+    async def send_spliced(self, source: Link, until: float) -> None:
         """Send the part of a message that `source` has taken by `splice`. In all other respects this is `send`.
 
         Until Trio's time `until`, send all further parts, too, for which neither link has to wait.

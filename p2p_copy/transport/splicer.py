@@ -1,9 +1,10 @@
 """The relay's express way: long messages that need no decoding move one after the other inside the kernel.
 
-Each part of a message takes one call of `Splicer.take` and one send. It passes neither inbox nor channel, and no other
-task has to run for it. Parts for which nobody has to wait follow by `take_now`, without a turn of the event loop. The
-link's own reader hands its turn over to the splicer when the payload of such a message comes next, and has it back when
-something else does. `Link.splice` and `Link.send_spliced` are all that is seen of this above `transport`.
+Each part of a message takes one call of `Splicer.take` or `take_now` and one send. It passes neither inbox nor channel,
+and no other task has to run for it. `take_now` does not block: a part that has arrived is spliced in the same turn of
+the event loop. The link's own reader hands its turn over to the splicer when the payload of such a message comes next,
+and has it back when something else does. `Link.splice` and `Link.send_spliced` are all that is seen of this above
+`transport`.
 """
 
 from __future__ import annotations
@@ -115,13 +116,15 @@ class Splicer:
         return self.pipe.size
 
     def take_now(self) -> int:
-        """Take the next part if all of it is there. Otherwise return 0; `take` goes on with what came of it."""
+        """Take the next part without blocking; return how many bytes it has, or 0 if not all of it has arrived.
+
+        What has arrived of it stays in the pipe, and the next call continues with it.
+        """
         try:
-            is_whole = self.has_turn and self._take_what_is_there()
+            if not self.has_turn or not self._take_what_is_there():
+                return 0
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return 0  # `take` will meet it, too
-        if not is_whole:
-            return 0
         self.taken += self.pipe.size
         return self.pipe.size
 

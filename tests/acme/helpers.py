@@ -75,13 +75,13 @@ class Operator:
     async def sleeps(self) -> None:
         """Wait until the keeper knows when it will try next."""
         with trio.fail_after(PATIENCE):
-            while self.keeper.status.next_try is None:  # noqa: ASYNC110 - it tells nobody
+            while self.keeper.status.next_try is None:  # noqa: ASYNC110 - there is no event
                 await trio.sleep(0.01)
 
     async def until_closed(self) -> None:
         """Wait until no challenge is open any more, of those that were."""
         with trio.fail_after(PATIENCE):
-            while not self.responder.closed:  # noqa: ASYNC110 - it tells nobody
+            while not self.responder.closed:  # noqa: ASYNC110 - there is no event
                 await trio.sleep(0.01)
 
     @asynccontextmanager

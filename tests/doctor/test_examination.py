@@ -58,7 +58,7 @@ async def test_the_relay_counts_no_side_as_lost(tmp_path: Path) -> None:
 async def until(is_so: Callable[[], object]) -> None:
     """Wait for what a relay learns a moment after its clients."""
     with trio.fail_after(QUICK):
-        while not is_so():  # noqa: ASYNC110 - it tells nobody
+        while not is_so():  # noqa: ASYNC110 - there is no event
             await trio.sleep(0.01)
 
 

@@ -56,7 +56,7 @@ class Site:
         self._nursery = nursery
         self._config = config
         self._scope = trio.CancelScope()
-        self.port = free_port()  # nobody else takes it while no relay runs
+        self.port = free_port()  # stays free while no relay runs
 
     async def start(self) -> Site:
         self._scope = trio.CancelScope()

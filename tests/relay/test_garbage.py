@@ -80,7 +80,7 @@ async def reset(relay: Relay) -> None:
 
 
 async def until_alone(relay: LocalRelay) -> None:
-    while relay.server.connections:  # noqa: ASYNC110 - it tells nobody
+    while relay.server.connections:  # noqa: ASYNC110 - there is no event
         await trio.sleep(0.01)
     await trio.sleep(0.05)
 

@@ -70,7 +70,7 @@ async def express(sender: RawClient, receiver: RawClient) -> None:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    while not is_so():  # noqa: ASYNC110 - nothing tells of it
+    while not is_so():  # noqa: ASYNC110 - there is no event
         await trio.sleep(0.01)
 
 

@@ -215,7 +215,7 @@ async def test_a_drain_with_a_pair_ends_with_it_and_not_with_a_client_that_reads
 @movable_time()
 async def test_a_client_that_reads_nothing_does_not_outlive_its_wait(unthrottled: None) -> None:
     """The refusal at the end of its wait meets a connection that is full."""
-    wait = limits.CONTROL_TIMEOUT / 2  # a pong that nobody takes does not end it before
+    wait = limits.CONTROL_TIMEOUT / 2  # an unread pong does not end it before
     async with relay_running(wait=wait, frames_per_second=0) as relay, unreading(relay, "a") as client:
         await let_pass(wait + limits.CONTROL_TIMEOUT)
         with trio.fail_after(QUICK):

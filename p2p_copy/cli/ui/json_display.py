@@ -84,7 +84,7 @@ class JsonDisplay:
         """Do nothing."""
 
     def resume(self, sentence: str) -> None:
-        """Do nothing: the first object has the transfer's id, and an event says what is there."""
+        """Print nothing: the first object has the ID of the transfer, and the `resumed` event has the bytes."""
 
     def notice(self, sentence: str) -> None:
         """Write a sentence of the command line."""

@@ -234,7 +234,7 @@ async def test_a_reader_that_stops_is_cut(page: Path) -> None:
 
 async def connections(relay: LocalRelay, number: int) -> None:
     """Wait until the relay has so many."""
-    while relay.server.connections != number:  # noqa: ASYNC110  # it tells nobody
+    while relay.server.connections != number:  # noqa: ASYNC110 - there is no event
         await trio.sleep(0.01)
 
 
