@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,35 @@ hypothesis.settings.register_profile(
     "few", deadline=None, max_examples=20
 )  # where only Python's version differs
 hypothesis.settings.load_profile("patient")
+
+
+def _limits() -> dict[tuple[str, str], object]:
+    """Return the constants of all modules of limits that are loaded."""
+    return {
+        (name, constant): value
+        for name, module in sys.modules.items()
+        if name.startswith("p2p_copy.") and name.endswith(".limits")
+        for constant, value in vars(module).items()
+        if constant.isupper()
+    }
+
+
+_LIMITS = pytest.StashKey[dict[tuple[str, str], object]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Note the limits before any fixture changes them."""
+    item.stash[_LIMITS] = _limits()
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """See that a test leaves the limits as it has found them: else another test fails, and only in some orders."""
+    yield
+    before, after = item.stash[_LIMITS], _limits()
+    assert {key: after[key] for key in before} == before
 
 
 @pytest.fixture(autouse=True)

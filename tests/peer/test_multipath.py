@@ -22,21 +22,19 @@ from tests.support.transfers import CODE, Both, Told, copy, running_relay
 from tests.support.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SEGMENT = 1 * MIB
 
 
 @pytest.fixture(autouse=True)
-def soon() -> Iterator[None]:
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything happens sooner, and a few MB are enough for a long transfer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol_limits, "SEGMENT", SEGMENT)
-        patch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
-        # A busy machine must not pass for a link that is stuck.
-        patch.setattr(limits, "RETRANSMIT_AFTER", 60.0)
-        yield
+    monkeypatch.setattr(protocol_limits, "SEGMENT", SEGMENT)
+    monkeypatch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
+    # A busy machine must not pass for a link that is stuck.
+    monkeypatch.setattr(limits, "RETRANSMIT_AFTER", 60.0)
 
 
 def wishing(ours: int | None, theirs: int | None, **more: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from tests.support.two_sides import TwoSides
 from tests.support.websocket import RawClient, virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.mitm.relay import Passed
@@ -41,16 +41,14 @@ SENDER, RECEIVER = Role.SENDER, Role.RECEIVER
 
 
 @pytest.fixture(autouse=True)
-def soon() -> Iterator[None]:
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything happens sooner, and a few MB are enough for a long transfer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol_limits, "SEGMENT", 1 * MIB)
-        patch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
-        patch.setattr(files_limits, "JOURNAL_INTERVAL", 0.01)
-        patch.setattr(limits, "ROOM_TURN", 0.2)
-        patch.setattr(transfer_limits, "RECEIPT_LINGER", 2.0)
-        patch.setattr(transfer_limits, "GOODBYE_LINGER", 1.0)
-        yield
+    monkeypatch.setattr(protocol_limits, "SEGMENT", 1 * MIB)
+    monkeypatch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
+    monkeypatch.setattr(files_limits, "JOURNAL_INTERVAL", 0.01)
+    monkeypatch.setattr(limits, "ROOM_TURN", 0.2)
+    monkeypatch.setattr(transfer_limits, "RECEIPT_LINGER", 2.0)
+    monkeypatch.setattr(transfer_limits, "GOODBYE_LINGER", 1.0)
 
 
 async def start_again(again: TwoSides, role: str) -> Any:
@@ -171,17 +169,16 @@ class Broken(Told):
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
 @pytest.mark.parametrize("at", [1, 3])
-async def test_a_bug_on_one_side_is_told_to_the_other(tmp_path: Path, role: str, at: int) -> None:
+async def test_a_bug_on_one_side_is_told_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, at: int
+) -> None:
     (tmp_path / "file").write_bytes(os.urandom(30_000_000))
+    monkeypatch.setattr(transfer_limits, "PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(transfer_limits, "OBSERVER_INTERVAL", 0.0)  # three reports, of a quick transfer, too
     both = Both()
     setattr(both, role, Broken(at))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer_limits, "PROGRESS_INTERVAL", 0.0)
-        patch.setattr(
-            transfer_limits, "OBSERVER_INTERVAL", 0.0
-        )  # a quick transfer, too, is told of three times
-        lasting = {"patience": 3600.0}
-        await copy([tmp_path / "file"], tmp_path / "out", both=both, sending=lasting, receiving=lasting)
+    lasting = {"patience": 3600.0}
+    await copy([tmp_path / "file"], tmp_path / "out", both=both, sending=lasting, receiving=lasting)
     broken, told = (both.sent, both.received) if role == "sender" else (both.received, both.sent)
     assert not isinstance(broken, PeerFailed | PeerMisbehaved)
     assert isinstance(told, PeerFailed)
