@@ -107,7 +107,7 @@ class Link:
         self._codec = codec
         self._reader = Reader(stream, codec, pace)
         self._inbox = self._reader.inbox
-        self._websocket = WebSocket(codec, self._reader.next_bytes, stream.send_all, host=host, path=path)
+        self._websocket = WebSocket(codec, self._reader.next_bytes, self._reader.answer, host=host, path=path)
         self._reading = trio.CancelScope(shield=True)  # what is said at the end must be read, too
         self._over = False  # the reader has ended, so nothing more will come
         self._waits: set[trio.CancelScope] = set()

@@ -370,6 +370,16 @@ class Reader:
         self._codec.fill(min(size, most))
         return bytes(self._header[: size - most]) if size > most else None
 
+    async def answer(self, data: Buffer) -> None:
+        """Send what the library says by itself.
+
+        A close frame is answered only after the send that is under way, which may never be over because the other end
+        reads nothing any more. So the receiver learns of the end before that.
+        """
+        if self._codec.closed is not None and self._stream.sending:
+            self.put_rest()
+        await self._stream.send_all(data)
+
     def put_rest(self) -> None:
         """Put into the inbox what came behind pings, and the end if the other end has closed."""
         self._codec.put_behind()

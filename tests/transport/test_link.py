@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.units import KIB, MIB
 from tests.support.links import MAX, accepted, connect, linked, serving
-from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
+from tests.support.websocket import BINARY, CLOSE, PING, PONG, TEXT, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -357,6 +358,30 @@ async def test_what_was_sent_before_a_close_can_be_received_although_nothing_can
         assert caught.value.close_code == 1000
         with pytest.raises(anyio.EndOfStream):
             await link.receive()
+
+
+@virtual_time()
+async def test_a_peer_that_closes_and_reads_nothing_is_known_at_once_although_a_send_waits() -> None:
+    ours, theirs = lockstep_stream_pair()
+    client = RawClient(theirs)
+
+    async def send() -> None:
+        with pytest.raises((LinkBroken, anyio.ClosedResourceError)):
+            await link.send(b"x")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.upgrade)
+        async with accept(ours, max_message=MAX) as (_, link):
+            await wait_all_tasks_blocked()
+            nursery.start_soon(send)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(client.raw, frame(TEXT, b"last words") + frame(CLOSE, struct.pack(">H", 4001)))
+            with trio.fail_after(limits.GOODBYE_TIMEOUT):
+                assert await link.receive() == "last words"
+                with pytest.raises(LinkBroken) as caught:
+                    await link.receive()
+            assert caught.value.close_code == 4001
+            link.abort()
 
 
 async def test_closing_sends_a_close_frame_and_ends_every_use() -> None:
