@@ -121,8 +121,7 @@ async def test_the_loss_of_one_link_ends_nothing(
     assert upstream < 22_000_000 + protocol_limits.MULTIPATH_BYTES
 
 
-async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RETRANSMIT_AFTER", 15.0)  # what a cut has swallowed comes again in time
+async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(5_000_000))
     both = Both()
     again = trio.Event()
@@ -138,7 +137,7 @@ async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path, monkeypatch:
                 while not all(has_come_back(told, cuts) for told in (both.sender, both.receiver)):  # noqa: ASYNC110
                     await trio.sleep(0.001)
                 if cuts < 2:
-                    it.cut_one(0)  # the first one of all, then the one that was the second
+                    it.cut_one(-3)  # of the older link; before the last four may be one that is lost already
             again.set()
             it.dam_each = math.inf
 
