@@ -80,7 +80,7 @@ async def meet(
         far = round_trip >= limits.LINKS_FROM and welcome.rate is None
         codec = AckCodec(options.role, peer_keys.links)
         number = 1 if _is_slow(options.pacer) else options.links or 0
-        plan = LinkPlan(number, far, further, codec, options.observer)
+        plan = LinkPlan(number, far, further, codec, options.observer, options.pacer)
         async with open_channel(link, plan) as channel:
             yield channel, Session(options.role, peer_keys)
 

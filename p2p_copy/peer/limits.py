@@ -26,7 +26,8 @@ LINKS_AUTO: Final = 4
 
 LINKS_FROM: Final = 0.01
 """Seconds of a round trip to the other side from which one TCP connection may be slower than the network: with less,
-even a window of 1 MiB is 100 MB/s. Loopback and local networks stay below."""
+even a window of 1 MiB is 100 MB/s. Loopback and local networks stay below, unless machines are so busy that each answer
+takes as long; then the trial decides."""
 
 LINKS_TRIAL: Final = 1.0
 """Seconds in which it shows whether more links are faster: ten round trips of a long way."""

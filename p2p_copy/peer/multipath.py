@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from p2p_copy.observer import Observer
     from p2p_copy.protocol.multipath import AckCodec
     from p2p_copy.transport.link import Link
+    from p2p_copy.transport.pacer import Pacer
     from p2p_copy.transport.timeouts import Deadline
 
 End: TypeAlias = "LinkBroken | anyio.EndOfStream | anyio.ClosedResourceError | PeerMisbehaved"
@@ -53,6 +54,7 @@ class LinkPlan(NamedTuple):
             P2PCopyError and what links raise.
         codec: writes and reads acks.
         observer: hears how many links there are.
+        pacer: keeps what all links carry to a rate; None for no limit.
 
     """
 
@@ -61,6 +63,7 @@ class LinkPlan(NamedTuple):
     open: Callable[[int, Callable[[], None]], AbstractAsyncContextManager[Link]]
     codec: AckCodec
     observer: Observer
+    pacer: Pacer | None
 
     def agree(self, theirs: int) -> int:
         """Return the most links that there will be. `theirs`: how many the other side asks for, 0 for no number."""
@@ -524,15 +527,19 @@ class MultipathWorkers:
             sending.acks_due |= self._links.proved
             sending.wake()
 
+    @property
+    def _turns_waited_for(self) -> int:
+        return self._plan.pacer.waits if self._plan.pacer else 0
+
     async def _open_more(self) -> None:
         """Open twice as many links, again and again, as long as that makes the transfer faster."""
         links, sending, last = self._links, self._sending, 0.0
         while links.wanted < self._most:
-            before = sending.records.delivered
+            before, turns = sending.records.delivered, self._turns_waited_for
             await trio.sleep(limits.LINKS_TRIAL)
             rate = sending.records.delivered - before
-            if not sending.waits:
-                continue  # something else is slower than the links
+            if not sending.waits or self._turns_waited_for != turns:
+                continue  # something else, or the limit of the rate, is slower than the links
             if rate < limits.LINKS_GAIN * last:
                 return
             last = rate

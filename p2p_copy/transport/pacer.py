@@ -17,6 +17,7 @@ class Pacer:
         rate: bytes per second; None for no limit.
         piece: bytes of a piece at most. Pieces are short, so that all links keep moving, and neither side takes a slow
             transfer for one that stands still.
+        waits: how often a piece has waited for its turn. While this stays the same, something else is slower.
 
     """
 
@@ -25,6 +26,7 @@ class Pacer:
         self._bucket = TokenBucket(0, 0, 0)
         self.rate: int | None = None
         self.piece = sys.maxsize
+        self.waits = 0
         self.limit(rate)
 
     def limit(self, rate: int | None) -> None:
@@ -46,6 +48,7 @@ class Pacer:
             seconds = self._bucket.seconds_until(0, trio.current_time())
             if seconds < limits.PACE_AT_ONCE:
                 return
+            self.waits += 1
             await trio.sleep(seconds)  # meanwhile another link may have had its turn
 
     def passed(self, size: int) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from p2p_copy.transport.link import Link
+    from p2p_copy.transport.pacer import Pacer
 
 SECRET = bytes(32)
 CODECS = {role: AckCodec(role, SECRET) for role in Role}
@@ -128,5 +129,5 @@ class Pairs:
         yield cast("Link", link)
         await link.aclose()
 
-    def plan(self, role: Role, links: int, *, far: bool = False) -> LinkPlan:
-        return LinkPlan(links, far, partial(self.open, role), CODECS[role], Observer())
+    def plan(self, role: Role, links: int, *, far: bool = False, pacer: Pacer | None = None) -> LinkPlan:
+        return LinkPlan(links, far, partial(self.open, role), CODECS[role], Observer(), pacer)

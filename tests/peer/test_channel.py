@@ -20,6 +20,7 @@ from p2p_copy.protocol.multipath import Ack
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.transport.pacer import Pacer
 from p2p_copy.units import MIB
 from tests.peer.memory_links import CODECS, RECORDS, MemoryLink, Pairs, record
 from tests.support.links import linked
@@ -35,11 +36,12 @@ async def talk(
     *,
     links: int,
     asked: int | None = None,
+    pacer: Pacer | None = None,
 ) -> None:
     first = pairs.pair(0)
 
     async def side(role: Role, story: Callable[[Channel], Awaitable[None]]) -> None:
-        plan = pairs.plan(role, links if asked is None else asked)
+        plan = pairs.plan(role, links if asked is None else asked, pacer=pacer)
         async with open_channel(cast("Link", first[role]), plan) as channel:
             channel.spread(links)
             await story(channel)
@@ -125,6 +127,39 @@ def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: i
 
         await talk(Slow(), say_all, hear, links=4, asked=0)
         assert widths[0] == 1
+        assert max(widths) == most
+
+    run(test)
+
+
+@pytest.mark.parametrize(("records_a_second", "most"), [(5, 1), (100, 4)])
+def test_a_limit_of_the_rate_that_one_link_reaches_needs_no_more_links(
+    records_a_second: int, most: int
+) -> None:
+    """Each link takes a record in a tenth of a second; a busy machine may have passed for a long way before."""
+    size = len(RECORDS[0])
+
+    async def test() -> None:
+        pacer = Pacer(records_a_second * size)
+        widths = []
+
+        async def pace() -> None:
+            await pacer.turn()
+            pacer.passed(size)
+            await trio.sleep(0.1)
+
+        class Slow(Pairs):
+            def pair(self, number: int) -> dict[Role, MemoryLink]:
+                ends = super().pair(number)
+                ends[Role.SENDER].pace = pace
+                return ends
+
+        async def hear(channel: Channel) -> None:
+            for each in RECORDS:
+                assert await channel.receive() == each
+                widths.append(channel.width)
+
+        await talk(Slow(), say_all, hear, links=4, asked=0, pacer=pacer)
         assert max(widths) == most
 
     run(test)
