@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from p2p_copy import escape, pasted
+from p2p_copy import pasted
 from p2p_copy.cli.options.arguments import is_url, relay_words
 from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE, OfRelays
-from p2p_copy.cli.options.config_file import CLIENTS, LIKE, RELAYS, SHARED, meant, read
-from p2p_copy.cli.options.groups import RELAY
-from p2p_copy.errors import UsageError
+from p2p_copy.cli.options.config_file import CLIENTS, LIKE, RELAYS, SHARED, read
+from p2p_copy.cli.options.config_keys import check_command, check_top, keys_of_command, keys_of_relay
 from p2p_copy.options import STATE_VARIABLE
 
 if TYPE_CHECKING:
@@ -26,12 +25,8 @@ if TYPE_CHECKING:
     from p2p_copy.cli.options.config_file import ConfigFile, Table
 
 _OPTION: Final = "--config"
-_NOT_OF_ONE_RELAY: Final = {"server", "serve", "links"}
-"""Options under the heading of relays that a relay's own table cannot have."""
 _OF_ALL: Final = "limit-rate"
 """An option that a relay's own table can have, and that concerns the whole transfer: the smallest of several counts."""
-_NO_KEYS: Final = {"config", "json", "of-relays"}
-"""Options that no file has. Of the first two, who runs a command has to know in which form its output comes."""
 _CODE_KEYS: Final = {"code", "code-file"}
 _VARIABLES: Final = {"token-file": TOKEN_VARIABLE, "state-dir": STATE_VARIABLE}
 """Variables that come before the file, and are read by the commands themselves."""
@@ -49,20 +44,12 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
         return
     (command,) = commands
     file = read(_first_value(by_name[_OPTION]))
-    options = {name.removeprefix("--") for name in by_name if name.startswith("--")} - _NO_KEYS
-    of_relays = (
-        {
-            name.removeprefix("--")
-            for name, argument in by_name.items()
-            if RELAY.group == argument.parameter.group
-        }
-        - _NOT_OF_ONE_RELAY
-        - _NO_KEYS
-    )
+    check_top(file, app.app_stack.current_frame[0])
+    options, of_relays = keys_of_command(arguments), keys_of_relay(arguments)
     named = LIKE.get(command, command)
     own: Table = file.content.get(named, {})
     if named == command:
-        _check(file, command, options, of_relays)
+        check_command(file, command, arguments, app.app_stack.current_frame[0])
     else:
         own = {key: own[key] for key in own if key in options}
     is_client = named in CLIENTS
@@ -90,22 +77,6 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 
             Dict({command: values}, source=f"{file.path} {label}".rstrip())(app, commands, arguments)
     _set_urls(by_name.get("--server"), file)
-
-
-def _check(file: ConfigFile, command: str, options: set[str], of_relays: set[str]) -> None:
-    """Check the keys of the command's table and, for a client, of the relays' tables."""
-    _check_keys(file, command, file.content.get(command, {}), options)
-    if command in CLIENTS:
-        for name, table in file.relays.items():
-            _check_keys(file, f"{RELAYS}.{name}", table, {"url", *of_relays})
-
-
-def _check_keys(file: ConfigFile, label: str, table: Table, known: set[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise UsageError(
-                f"{file.path}: [{escape(label)}] has an unknown key: {escape(key)}.{meant(key, known)}"
-            )
 
 
 def _first_value(argument: Argument | None) -> str:

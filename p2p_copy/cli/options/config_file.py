@@ -10,7 +10,7 @@
 A key is an option's name without dashes. An unknown key is an error: a setting must not be ignored silently. The first
 of these that has a value counts: the command line, the environment, the relay's table, the command's table, the top.
 
-`config_defaults` puts the values into the options.
+`config_keys` checks the keys, `config_defaults` puts the values into the options.
 """
 
 from __future__ import annotations
@@ -90,10 +90,7 @@ def read(named: str = "") -> ConfigFile:
     path = named or default_path()
     content = _load(path, must_exist=bool(named)) if path else None
     for key, value in (content or {}).items():
-        known = (*COMMANDS, RELAYS, *SHARED)
-        if key not in known:
-            raise UsageError(f"{path}: unknown key: {escape(key)}.{meant(key, known)}")
-        if key not in SHARED and not isinstance(value, dict):
+        if key in (*COMMANDS, RELAYS) and not isinstance(value, dict):
             raise UsageError(f"{path}: {key} must be a table.")
     _check_texts(path, "", content or {})
     for command in COMMANDS:

@@ -339,6 +339,37 @@ def test_a_wrong_relay_or_key_is_an_error_with_what_was_meant(text: str, said: s
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("out = 'x'", "unknown key: out. It belongs in [receive]."),
+        ("symlinks = 'copy'\n[receive]", "unknown key: symlinks. It belongs in [send]."),
+        ("wait = 60", "It belongs in [send], [receive] or [resume]."),
+        ("url = 'wss://x'", "It belongs in [relay.NAME]."),
+        ("certfile = 'x'", "It belongs in [run-relay-server]."),
+        ("on_conflict = 'skip'", "Did you mean on-conflict? It belongs in [receive]."),
+        ("zzz = 1", "unknown key: zzz."),
+        ("json = true", "unknown key: json."),
+        ("[receive]\nserve = ':8765'", "[receive] has an unknown key: serve. It belongs in [send]."),
+        ("[receive]\nurl = 'wss://x'", "It belongs in [relay.NAME]."),
+        ("[receive]\ncertfle = 'x'", "Did you mean certfile? It belongs in [run-relay-server]."),
+        ("[relay.work]\nurl = 'wss://x'\nout = 'x'", "It belongs in [receive]."),
+        ("[relay.work]\nurl = 'wss://x'\nserver = 'x'", "It belongs at the top, or in [send] or [receive]."),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_an_error_that_says_where_it_belongs(text: str, said: str) -> None:
+    write(default_path(), text)
+    with pytest.raises(UsageError) as caught:
+        parse("receive")
+    assert str(caught.value).endswith(said)
+
+
+def test_where_a_key_is_said_to_belong_it_is_taken() -> None:
+    write(default_path(), "[receive]\nout = 'x'\n[relay.work]\nurl = 'wss://x'\n[send]\nsymlinks = 'copy'")
+    assert parse("receive")["out"] == "x"
+    assert parse("send", "a")["symlinks"] is Symlinks.COPY
+
+
 SEVERAL = """
 server = ["work", "ws://home.example:8765"]
 token-file = "top-token"
