@@ -235,7 +235,7 @@ def command_line() -> str:
         lines += [f"## {command}", "", "```text", usage, "```", "", *paragraphs(find(command).help), ""]
         if rows := list(words(command)):
             lines += table(("word", "meaning"), rows)
-        if examples := EXAMPLES.get(command.split()[0] if command.endswith("show") else command):
+        if examples := EXAMPLES.get(command):
             lines += [
                 "```text",
                 *(line for one in examples for line in (f"# {one.purpose}", one.command)),

@@ -27,7 +27,8 @@ def explained(_context: CompletionContext) -> Iterable[str]:
     from p2p_copy.cli.ui.examples import EXAMPLES
     from p2p_copy.cli.ui.topics import topics
 
-    return (*filter(None, EXAMPLES), *topics(), "topics")
+    commands = (name for name in EXAMPLES if name and " " not in name)
+    return (*commands, *topics(), "topics")
 
 
 def orders(_context: CompletionContext) -> Iterable[str]:

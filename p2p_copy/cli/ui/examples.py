@@ -116,6 +116,18 @@ EXAMPLES: Final = {
         Example("What would this command use?", "p2p-copy config show receive --server work"),
         Example("Where is the file?", "p2p-copy config path"),
     ),
+    "config show": (
+        Example("What is set for any command?", "p2p-copy config show"),
+        Example("All values of one command, and their defaults:", "p2p-copy config show send"),
+        Example(
+            "What would this command line use?", "p2p-copy config show receive --server work -o incoming"
+        ),
+    ),
+    "config path": (
+        Example("Where is the file, or where would it be?", "p2p-copy config path"),
+        Example("Change it:", 'vi "$(p2p-copy config path)"'),
+        Example("And with another file?", "P2P_COPY_CONFIG=work.toml p2p-copy config path"),
+    ),
     "help": (
         Example("Options of a command:", "p2p-copy help send"),
         Example("What can be explained?", "p2p-copy help topics"),

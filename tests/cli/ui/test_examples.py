@@ -21,7 +21,7 @@ COMMANDS = [example.command for examples in EXAMPLES.values() for example in exa
 @pytest.mark.parametrize("command", dict.fromkeys(COMMANDS))
 def test_the_program_takes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2P_COPY_CONFIG", "/dev/null")
-    (words,) = re.findall(r"\bp2p-copy ([^|>&]*)", command)
+    (words,) = re.findall(r"\bp2p-copy ([^|>&)]*)", command)
     app.parse_args(
         with_standard_input(with_serve_value(shlex.split(words))), exit_on_error=False, print_error=False
     )
@@ -29,6 +29,7 @@ def test_the_program_takes(command: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_every_command_has_three() -> None:
     commands = {name for name in app if not name.startswith("-")} - NO_CHOICE
+    commands |= {f"config {name}" for name in app["config"] if not name.startswith("-")}
     assert {name: len(examples) for name, examples in EXAMPLES.items()} == dict.fromkeys({"", *commands}, 3)
 
 
