@@ -2,7 +2,7 @@
 
     examination -> machine              this program, disks
                 -> way -> look          from the relay's name to its welcome; what answers there, looked at from outside
-                -> proof            if TLS is wrong: could an authority check the name for a new certificate
+                -> proof                could an authority check the name for a new certificate
                 -> pair                 pairing with itself, and what is measured through the relay
 
 May import `protocol`, `transport`, `peer`, `files` and the root's leaves. Nothing of what it sends is a user's.

@@ -185,10 +185,13 @@ class _Approach(NamedTuple):
     async def _look(self, failed: Check | None, *, trusted: bool) -> None:
         """Look at what answers, whatever of the walk has `failed`."""
         chain = await self._look_at(failed, trusted=trusted)
-        if failed is Check.TLS and self.way.proxy is None:
+        without = failed is Check.TLS  # a certificate, or an accepted one
+        # An authority does not come by this machine's proxy. Without TLS there is nothing to prove, and if nothing more
+        # was seen of a relay that has a certificate, nobody could be told from it.
+        if self.way.address.tls and self.way.proxy is None and (chain or without):
             self.examination.begin(Check.ACME)
             shown = chain[0] if chain else b""
-            self.examination.report(await ask_for_proof(self.way.address.host, shown))
+            self.examination.report(await ask_for_proof(self.way.address.host, shown, needed=without))
 
     async def _look_at(self, failed: Check | None, *, trusted: bool) -> tuple[bytes, ...]:
         """Report what answers; return its certificates."""

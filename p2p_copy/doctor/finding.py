@@ -26,7 +26,7 @@ class Check(StrEnum):
     CERTIFICATE = "certificate"
     CLOCK = "clock"
     ACME = "acme"
-    """Only if TLS is wrong: whether an authority could check the name for a relay that gets its own certificate."""
+    """Over TLS without a proxy: whether an authority could check the name for a relay that gets its own certificate."""
     PAIRING = "pairing"
     ROUND_TRIP = "round_trip"
     IDLE = "idle"

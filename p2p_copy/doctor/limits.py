@@ -9,6 +9,10 @@ from p2p_copy.units import KIB, MIB
 ACME_PORT: Final = 443
 """The port at which an authority checks a name (RFC 8737 section 3); the authority chooses no other one."""
 
+ACME_WAIT: Final = 5.0
+"""Seconds for a connection to that port, and again for TLS: time for a lost packet to be repeated twice. A firewall may
+drop what comes to a port that the relay has no use for, and that must not cost its users more."""
+
 OTHER_ADDRESSES: Final = 2.0
 """Seconds for the other addresses of a host once one has answered: a clock tick more than the first repetition of a
 packet."""

@@ -1,6 +1,10 @@
-"""Asks as an authority does that checks a name (RFC 8737): does the relay answer at port 443, from here?
+"""Asks as an authority does that checks a name (RFC 8737): who answers at port 443, from here?
 
-This machine may be in the relay's own network, so it cannot tell for all others; an authority asks from several places.
+Rules:
+1. This machine may be in the relay's own network, so it cannot tell for all others; an authority asks from several
+   places.
+2. A relay does not say from where it has its certificate. While that is accepted, port 443 may be somebody else's, or
+   closed, by intention; so only a relay without an accepted certificate is warned.
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ import trio
 
 from p2p_copy.doctor import limits
 from p2p_copy.doctor.finding import Check, good, warning
-from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.address import host_and_port
 from p2p_copy.transport.certificate import facts_of
 from p2p_copy.transport.diagnosis import causes_of, reasons
@@ -28,27 +31,41 @@ _NO_CERTIFICATE: Final = "TLSV1_ALERT_INTERNAL_ERROR"
 """What OpenSSL calls the alert of a relay that has no certificate yet."""
 
 
-async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
-    """Say who answers `acme-tls/1` at port 443 of `host`; `of_relay` is the relay's certificate (DER), if any."""
+async def ask_for_proof(host: str, of_relay: bytes, *, needed: bool) -> Finding:
+    """Say who answers `acme-tls/1` at port 443 of `host`.
+
+    Args:
+        host: name or address of the relay.
+        of_relay: the certificate that the relay has shown to clients (DER); empty if it has none.
+        needed: whether it is worth a warning if an authority could not check the name.
+
+    """
     where = host_and_port(host, limits.ACME_PORT)
+
+    def unfit(what: str) -> Finding:
+        if needed:
+            return warning(
+                Check.ACME,
+                f"{where} {what}. An authority that checks a relay's name asks there: let that port lead to the relay.",
+            )
+        return good(
+            Check.ACME, f"{where} {what}: that matters only if the relay gets its own certificate (--acme)"
+        )
+
     try:
-        with trio.fail_after(transport_limits.CONNECT_TIMEOUT):
+        with trio.fail_after(limits.ACME_WAIT):
             stream = TCPStream(await trio.open_tcp_stream(host, limits.ACME_PORT))
     except (OSError, trio.TooSlowError) as error:
         found = causes_of(error) if isinstance(error, OSError) else (TimeoutError("no answer"),)
         causes = [leaf for leaf in found if isinstance(leaf, OSError)]
-        return warning(
-            Check.ACME,
-            f"{where} cannot be reached from here ({reasons(causes)}). An authority that checks a relay's name "
-            "asks there: open that port, or let it lead to the relay.",
-        )
+        return unfit(f"cannot be reached from here ({reasons(causes)})")
     secure = TLSStream(stream, unchecked_context((_PROTOCOL,)), server_hostname=host)
     try:
-        with trio.fail_after(transport_limits.CONNECT_TIMEOUT):
+        with trio.fail_after(limits.ACME_WAIT):
             await secure.handshake()
-        shown = secure.certificate
+        shown, protocol = secure.certificate, secure.protocol
     except trio.TooSlowError:
-        return warning(Check.ACME, f"{where} can be reached from here, and does not answer by TLS.")
+        return unfit("can be reached from here, and does not answer by TLS")
     except trio.BrokenResourceError as error:
         reason = error.__cause__.reason if isinstance(error.__cause__, ssl.SSLError) else None
         if reason == _NO_CERTIFICATE:
@@ -58,19 +75,18 @@ async def ask_for_proof(host: str, of_relay: bytes) -> Finding:
                 "through as well can check the name",
             )
         said = (reason or "the connection ended").lower().replace("_", " ")
-        return warning(
-            Check.ACME,
-            f"{where} is answered by a server that refuses {_PROTOCOL} ({said}), so not by a relay. An authority that "
-            "checks a relay's name asks there.",
-        )
+        return unfit(f"is answered by a server that refuses {_PROTOCOL} ({said}), so not by a relay")
     finally:
         await trio.aclose_forcefully(secure)
-    if not of_relay or shown == of_relay:
-        return good(Check.ACME, f"{where} can be reached from here, and the relay answers there")
+    if protocol == _PROTOCOL:
+        return good(
+            Check.ACME,
+            f"{where} can be reached from here, and proves the name to an authority at this moment",
+        )
+    if shown == of_relay:
+        return good(
+            Check.ACME, f"{where} can be reached from here, and the server that clients reach answers there"
+        )
     facts = facts_of(shown)
     issuer = (facts.issuer if facts else "") or "somebody who is not named"
-    return warning(
-        Check.ACME,
-        f"{where} is answered by another server than this relay, with a certificate by {issuer}. An authority that "
-        "checks a relay's name asks there.",
-    )
+    return unfit(f"is answered by another server than clients reach, with a certificate by {issuer}")

@@ -122,6 +122,11 @@ class TLSStream(GatheringStream):
         return self._tls.getpeercert(binary_form=True) or b""
 
     @property
+    def protocol(self) -> str | None:
+        """The protocol that both ends have agreed on (ALPN, RFC 7301), after the handshake; None for none."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
     def version(self) -> str:
         """The version of TLS, after the handshake."""
         return (self._tls.version() or "TLS").replace("v", " ")
