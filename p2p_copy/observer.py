@@ -213,6 +213,7 @@ class ConnectObserver(Observer):
 
     Attributes:
         silent: both sides are trying two rooms in turn, and the user need not see each try.
+        left: seconds for which the other side is waited for in all, if in several tries; 0 if this one is the last.
 
     """
 
@@ -220,6 +221,7 @@ class ConnectObserver(Observer):
         self._observer = observer
         self._once = NoticeOnce(observer)
         self.silent = False
+        self.left = 0.0
 
     def connecting(self, relay: str, proxy: str | None = None) -> None:
         """Pass it on, unless silent."""
@@ -227,9 +229,9 @@ class ConnectObserver(Observer):
             self._observer.connecting(relay, proxy)
 
     def waiting(self, relay: str, seconds: float) -> None:
-        """Pass it on, unless silent."""
+        """Pass it on, unless silent, with the time of all tries: a user waits for the other side, not for a room."""
         if not self.silent:
-            self._observer.waiting(relay, seconds)
+            self._observer.waiting(relay, max(seconds, self.left))
 
     def met_at(self, relay: str) -> None:
         """Pass it on."""

@@ -68,6 +68,7 @@ async def run_with_reconnect(
     looking = options._replace(observer=connecting)
     while True:
         turn = search.next_turn(trio.current_time())
+        connecting.left = turn.left
         met = False
         try:
             with plain_errors():

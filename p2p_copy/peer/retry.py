@@ -141,10 +141,19 @@ class Knowledge(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A room, and for how many seconds to look into it."""
+    """A room, and for how long to look into it.
+
+    Attributes:
+        room: the room.
+        seconds: how long this turn lasts at most.
+        left: seconds for which this side looks for the other in all, if it does so in further turns, whatever a relay
+            allows for one; 0 if this turn is the last.
+
+    """
 
     room: Room
     seconds: float
+    left: float = 0.0
 
 
 class Turns:
@@ -263,8 +272,9 @@ class Reconnect:
         if knowledge.is_lost:
             raise WrongCode(_USED_UP) if knowledge.has_code else UsageError(_NO_CODE)
         left = self._left(self._wait, now)
-        room, seconds = self._turns.next(knowledge, left)
-        self._turn, self._began = Turn(room, min(seconds, left)), now
+        turn = self._turns.next(knowledge, left)
+        self._turn = Turn(turn.room, min(turn.seconds, left), left if knowledge.tickets else 0.0)
+        self._began = now
         return self._turn
 
     def after_decline(self, now: float) -> float:

@@ -85,6 +85,26 @@ async def test_a_side_that_remembers_nothing_meets_one_that_does(tmp_path: Path,
     assert (again.out / "file").read_bytes() == data
 
 
+async def test_a_side_that_looks_into_two_rooms_in_turn_waits_as_long_as_its_whole_search(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(12_000_000))
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tmp_path / "file")
+        again.options["receiver"] = {"patience": 1000.0}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again.start, "receiver")
+            await again.until_sent("sender", 6_000_000)
+            first = len(again.told["receiver"].waits)
+            with trio.fail_after(20):
+                while True:
+                    await trio.sleep(0.01)
+                    if len(again.told["receiver"].waits) > first:
+                        break
+            nursery.cancel_scope.cancel()
+    assert 500 < again.told["receiver"].waits[-1] <= 1000, "a turn in one room lasts less than a second"
+
+
 async def test_the_terms_of_a_relay_are_told_once_however_often_two_rooms_are_looked_into(
     tmp_path: Path,
 ) -> None:

@@ -26,7 +26,7 @@ from p2p_copy.errors import (
     WrongCode,
 )
 from p2p_copy.peer import limits
-from p2p_copy.peer.retry import GiveUp, Knowledge, OtherRoom, Reconnect, Retry, Turns
+from p2p_copy.peer.retry import GiveUp, Knowledge, OtherRoom, Reconnect, Retry, Turn, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +201,7 @@ def test_turns_become_longer_and_fit_into_a_short_patience() -> None:
     assert all(ticket.seconds == limits.ROOM_TURNS * code.seconds for ticket, code in rounds)
     turns = Turns()
     assert sum(turns.next(knowledge, 4.0).seconds for _ in range(4)) == pytest.approx(4.0)
-    assert Turns().next(Knowledge(), 60.0) == (None, 60.0)
+    assert Turns().next(Knowledge(), 60.0) == Turn(None, 60.0)
 
 
 # What to do after a try
@@ -322,6 +322,14 @@ def test_a_search_lasts_as_long_as_the_patience_and_its_pauses_grow() -> None:
     assert search.after(error, met=False, now=110.0) == GiveUp(error)
 
 
+def test_a_turn_knows_how_long_the_whole_search_lasts() -> None:
+    search = searching(wait=100.0, patience=600.0)
+    turn = search.next_turn(10.0)
+    assert turn.seconds < 100.0
+    assert turn.left == 590.0
+    assert searching(NO_TICKET, wait=100.0).next_turn(10.0) == Turn(None, 90.0, left=0.0), "the only one"
+
+
 def test_each_loss_of_a_conversation_begins_a_new_search() -> None:
     search = searching(patience=10.0)
     search.next_turn(0.0)
@@ -351,7 +359,7 @@ def test_after_a_no_the_sender_waits_on_for_what_is_left_of_its_time() -> None:
     search = searching(NO_TICKET, wait=600.0)
     search.next_turn(0.0)
     assert search.after_decline(100.0) == 500.0
-    assert search.next_turn(110.0) == (None, 490.0)
+    assert search.next_turn(110.0) == Turn(None, 490.0)
     assert search.after(RelayUnreachable(), met=False, now=110.0) == Retry(1.0, left=500.0), (
         "and for its relay"
     )

@@ -85,6 +85,7 @@ class Told(Observer):
         self.paths: list[str] = []
         self.saved = 0
         self.states: list[str] = []
+        self.waits: list[float] = []
         self.notices: list[str] = []
         self.stalls: list[str] = []
         self.widths: list[int] = []
@@ -96,6 +97,7 @@ class Told(Observer):
 
     def waiting(self, relay: str, seconds: float) -> None:
         self.states.append("waiting")
+        self.waits.append(seconds)
 
     def stalled(self, sentence: str, seconds: float) -> None:
         self.stalls.append(sentence)
