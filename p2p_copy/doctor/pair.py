@@ -59,7 +59,8 @@ async def paired(access: RelayAccess) -> AsyncIterator[Pair]:
     parted = {role: trio.Event() for role in Role}
 
     async def side(role: Role) -> None:
-        options = ConnectOptions(role, [access], code, limits.PAIR_WAIT, Observer(), links=1)
+        # Without the relay's reports, the first of which would keep alive a connection that is to be idle.
+        options = ConnectOptions(role, [access], code, limits.PAIR_WAIT, Observer(), links=1, reports=False)
         meeting = Meeting(keys.room_id(code.room), code.secret, os.urandom(16).hex())
         async with meet(options, meeting, limits.PAIR_WAIT) as (channel, _):
             found[role] = channel

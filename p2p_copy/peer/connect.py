@@ -149,7 +149,8 @@ def _place(options: ConnectOptions, relay: RelayAccess, room: str, claim: str) -
         token = None
     # Of each relay's own, so that no relay can take this side's place at another.
     claim = hashlib.sha256(f"{claim} {address.canonical}".encode()).hexdigest()
-    hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, (rendezvous.MOVEMENT,), claim)
+    features = (rendezvous.MOVEMENT,) if options.reports else ()
+    hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, features, claim)
     return Place(
         address,
         hello,

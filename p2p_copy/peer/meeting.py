@@ -31,6 +31,7 @@ class ConnectOptions(NamedTuple):
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
         pacer: keeps what a sender sends, or a receiver receives, to a rate; None for a receiver without a limit.
         verifies: this side's user is asked to compare words with the other one before anything is transferred.
+        reports: the relay is asked to say what holds the transfer up.
 
     """
 
@@ -43,6 +44,7 @@ class ConnectOptions(NamedTuple):
     on_room: Callable[[str], None] | None = None
     pacer: Pacer | None = None
     verifies: bool = False
+    reports: bool = True
 
     def checked(self) -> Self:
         """Return these options unchanged.

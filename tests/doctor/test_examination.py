@@ -21,6 +21,7 @@ from p2p_copy.doctor.examination import Subject, examine
 from p2p_copy.doctor.finding import Check, Finding, Verdict
 from p2p_copy.doctor.machine import tls_library
 from p2p_copy.options import RelayAccess
+from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport import limits as transport_limits
 from tests.doctor.support import AFTER_WELCOME, Front, examined, given_to, serving_front
@@ -386,6 +387,19 @@ async def test_a_link_that_drops_what_is_idle(tmp_path: Path) -> None:
         found = await examined(relay.urls[0], tmp_path, idle=0.5)
         assert found.good == [*found.findings]
         assert "idle for 0.5 s still works" in found.findings[Check.IDLE].sentence
+
+
+async def test_an_idle_link_is_idle_though_the_relay_would_report_that_nothing_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_limits, "REPORT_STALL_AFTER", 0.6)
+    monkeypatch.setattr(relay_limits, "PAIRING_CHECK_INTERVAL", 0.1)
+    async with (
+        p2p.Relay("127.0.0.1", 0) as relay,
+        serving_front(Front(relay.urls[0], idle=1.0)) as url,
+    ):
+        found = await examined(url, tmp_path, idle=1.5)
+    assert isinstance(found.wrong(Check.IDLE), errors.RelayLost)
 
 
 async def test_two_relays_behind_one_address_that_part_their_clients(
