@@ -135,7 +135,8 @@ export class Store {
 export async function resultOf(store, id) {
   const entries = await store.entries(id);
   const file = await store.file(id);
-  const contents = (entry) => file.slice(entry.at + localHeader(entry).length, contentsEnd(entry));
+  // Without a type Chromium takes it for text, and saves `README` as `README.txt`.
+  const contents = (entry) => file.slice(entry.at + localHeader(entry).length, contentsEnd(entry), 'application/octet-stream');
   const whole = entries.filter((entry) => entry.whole);
   if (whole.length === 1 && whole[0].kind === Kind.FILE) {
     return { name: whole[0].path.split('/').at(-1), blob: contents(whole[0]), entries: whole, contents };
