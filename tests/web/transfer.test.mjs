@@ -10,6 +10,7 @@ const { Reason } = await import(`${web}/src/protocol/messages.js`);
 const { Link } = await import(`${web}/src/peer/link.js`);
 const { arrange } = await import(`${web}/src/transfer/outgoing.js`);
 const { farewell } = await import(`${web}/src/transfer/reasons.js`);
+const { saveInto } = await import(`${web}/src/transfer/save.js`);
 
 const modules = existsSync(new URL(`${web}/node_modules`, import.meta.url)) ? false : 'npm packages are missing';
 const chosen = (...paths) => paths.map((path) => ({ path: path.split('/'), file: new File([path], path) }));
@@ -69,4 +70,89 @@ test('there may be more entries than a call takes arguments', { skip: modules },
   const entries = Array.from({ length: 500_000 }, (_, number) => ({ number }));
   assert.equal(farthest(entries, ({ number }) => number), 499_999);
   assert.equal(farthest([], ({ number }) => number), 0);
+});
+
+/** An error as a browser gives it. */
+const error = (name) => Object.assign(new Error('no'), { name });
+
+/**
+ * A folder that a person has chosen. No program can choose one without a person, and folders that a page makes itself take
+ * every name; so this one refuses what Chromium refuses in a chosen one.
+ */
+class Folder {
+  constructor(children = {}) {
+    this.children = new Map(Object.entries(children));
+  }
+
+  async #child(name, create, Type) {
+    if (name.endsWith('.lnk')) throw error('TypeError');
+    if (!this.children.has(name) && !create) throw error('NotFoundError');
+    if (!this.children.has(name)) this.children.set(name, new Type());
+    const child = this.children.get(name);
+    if (!(child instanceof Type)) throw error('TypeMismatchError');
+    return child;
+  }
+
+  getDirectoryHandle(name, { create = false } = {}) {
+    return this.#child(name, create, Folder);
+  }
+
+  getFileHandle(name, { create = false } = {}) {
+    return this.#child(name, create, Saved);
+  }
+
+  async removeEntry(name) {
+    this.children.delete(name);
+  }
+
+  /** What is in it, by paths. */
+  get all() {
+    return Object.fromEntries(
+      [...this.children].flatMap(([name, child]) =>
+        child instanceof Saved ? [[name, child.text]] : [[`${name}/`, ''], ...Object.entries(child.all).map(([path, text]) => [`${name}/${path}`, text])],
+      ),
+    );
+  }
+}
+
+class Saved {
+  text = '';
+
+  async createWritable() {
+    let text = '';
+    const close = () => {
+      if (text === 'dangerous') throw error('AbortError'); // found when it is whole
+      if (text === 'too large') throw error('QuotaExceededError');
+      this.text = text;
+    };
+    return new WritableStream({ write: (data) => void (text += new TextDecoder().decode(data)), close });
+  }
+}
+
+const received = (texts) => ({
+  entries: Object.keys(texts).map((path) => ({ path: path.replace(/\/$/, ''), kind: path.endsWith('/') ? 1 : 2 })),
+  contents: ({ path }) => new Blob([texts[path]]),
+});
+
+test('what is saved replaces nothing, and gets a number', async () => {
+  const folder = new Folder({ tree: new Folder(), 'a.txt': new Saved() });
+  const told = [];
+  const outcome = await saveInto(folder, received({ 'tree/': '', 'tree/b': 'B', 'a.txt': 'A' }), (count) => told.push(count));
+  assert.deepEqual(outcome, { names: ['tree (2)', 'a (2).txt'], refused: [] });
+  assert.deepEqual(folder.all, { 'tree/': '', 'a.txt': '', 'tree (2)/': '', 'tree (2)/b': 'B', 'a (2).txt': 'A' });
+  assert.deepEqual(told, [1, 2, 3]);
+});
+
+test('what the browser refuses to save is told, and all else is saved', async () => {
+  const folder = new Folder();
+  const texts = { 'tree/': '', 'tree/x.lnk': '1', 'tree/tool': 'dangerous', 'tree/d.lnk/': '', 'tree/d.lnk/in': '2', 'tree/z': 'Z', 'top.lnk': '3' };
+  const { names, refused } = await saveInto(folder, received(texts), () => {});
+  assert.deepEqual(names, ['tree']);
+  assert.deepEqual(refused, ['tree/x.lnk', 'tree/tool', 'tree/d.lnk', 'top.lnk']);
+  assert.deepEqual(folder.all, { 'tree/': '', 'tree/z': 'Z' });
+});
+
+test('a folder that takes no more ends the saving with a sentence', async () => {
+  const saving = saveInto(new Folder(), received({ a: 'A', b: 'too large', c: 'C' }), () => {});
+  await assert.rejects(saving, { name: 'NotSaved', message: /folder cannot be written/ });
 });

@@ -4,9 +4,11 @@ import WORDS from 'p2p-copy-words';
 import { Codes } from './protocol/code.js';
 import { CodeTypo, Left, TransferError } from './protocol/errors.js';
 import { verificationNumbers } from './protocol/keys.js';
+import { shown } from './protocol/names.js';
 import { Receiver } from './transfer/receive.js';
 import { Sender } from './transfer/send.js';
 import { MemoryStore } from './transfer/memory_store.js';
+import { saveInto } from './transfer/save.js';
 import { resultOf, Store } from './transfer/store.js';
 
 const PROGRAM = 'p2p-copy web page';
@@ -159,7 +161,10 @@ const COMMANDS = {
   },
 
   async save({ id, directory }, tell) {
-    await saveInto(id, directory, tell);
+    const result = await resultOf(store, id);
+    const of = result.entries.length;
+    const { names, refused } = await saveInto(directory, result, (count) => tell({ step: 'saving', count, of }));
+    tell({ step: 'saved', id, names, refused: refused.map(shown) });
   },
 
   /** Remove what is here of a transfer, unless another tab is at it. */
@@ -175,41 +180,6 @@ const COMMANDS = {
     tell({ step: 'removed', id });
   },
 };
-
-/** Write what was received into a directory that the person has chosen. Nothing there is replaced. */
-async function saveInto(id, directory, tell) {
-  const { entries, contents } = await resultOf(store, id);
-  const tops = new Map();
-  let count = 0;
-  for (const entry of entries) {
-    const [top, ...rest] = entry.path.split('/');
-    if (!tops.has(top)) tops.set(top, await freeName(directory, top));
-    const parts = [tops.get(top), ...rest];
-    let place = directory;
-    const last = parts.pop();
-    for (const part of parts) place = await place.getDirectoryHandle(part, { create: true });
-    if (entry.kind === 1) {
-      await place.getDirectoryHandle(last, { create: true });
-    } else {
-      const file = await place.getFileHandle(last, { create: true });
-      await contents(entry).stream().pipeTo(await file.createWritable());
-    }
-    tell({ step: 'saving', count: ++count, of: entries.length });
-  }
-  tell({ step: 'saved', id, names: [...tops.values()] });
-}
-
-/** A name that nothing has in a directory: the name itself, or with a number. */
-async function freeName(directory, name) {
-  const dot = name.lastIndexOf('.');
-  const [stem, end] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ''];
-  for (let number = 1; ; number++) {
-    const found = number === 1 ? name : `${stem} (${number})${end}`;
-    const taken = [directory.getFileHandle(found), directory.getDirectoryHandle(found)];
-    const outcomes = await Promise.allSettled(taken);
-    if (outcomes.every(({ status, reason }) => status === 'rejected' && reason.name === 'NotFoundError')) return found;
-  }
-}
 
 /** Where this page may keep what it receives. Some browsers give no storage to a page from a disk or in private windows. */
 async function opened() {

@@ -477,10 +477,10 @@ const EVENTS = {
     put('detail', `Saving ${number} of ${of}.`);
   },
 
-  saved({ id, names }) {
-    unsaved.delete(id);
+  saved({ id, names, refused }) {
+    if (!refused.length) unsaved.delete(id);
     by('save').disabled = false;
-    put('detail', `Saved as ${names.join(', ')}.`);
+    put('detail', [names.length ? `Saved as ${names.join(', ')}.` : 'Nothing was saved.', notSaved(refused)].join(' ').trim());
   },
 
   removed({ id }) {
@@ -514,6 +514,15 @@ const EVENTS = {
     else finish(kind === 'Declined' ? 'Declined' : 'It did not work', why);
   },
 };
+
+/** Paths that are named in a sentence at most. */
+const NAMED = 10;
+
+function notSaved(paths) {
+  if (!paths.length) return '';
+  const more = paths.length > NAMED ? ` and ${paths.length - NAMED} more` : '';
+  return `The browser refuses to save ${paths.slice(0, NAMED).join(', ')}${more}. Download it instead.`;
+}
 
 function hint(why, suggestion) {
   put('code-help', why);
