@@ -11,6 +11,7 @@ const { Link } = await import(`${web}/src/peer/link.js`);
 const { arrange } = await import(`${web}/src/transfer/outgoing.js`);
 const { farewell } = await import(`${web}/src/transfer/reasons.js`);
 const { saveInto } = await import(`${web}/src/transfer/save.js`);
+const { duration } = await import(`${web}/src/page/format.js`);
 
 const modules = existsSync(new URL(`${web}/node_modules`, import.meta.url)) ? false : 'npm packages are missing';
 const chosen = (...paths) => paths.map((path) => ({ path: path.split('/'), file: new File([path], path) }));
@@ -155,4 +156,10 @@ test('what the browser refuses to save is told, and all else is saved', async ()
 test('a folder that takes no more ends the saving with a sentence', async () => {
   const saving = saveInto(new Folder(), received({ a: 'A', b: 'too large', c: 'C' }), () => {});
   await assert.rejects(saving, { name: 'NotSaved', message: /folder cannot be written/ });
+});
+
+test('a time never has sixty minutes', () => {
+  assert.equal(duration(59), '59 s');
+  assert.equal(duration(3599), '59 min 59 s');
+  assert.equal(duration(2 * 3600 - 1), '1 h 59 min');
 });
