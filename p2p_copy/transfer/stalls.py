@@ -44,9 +44,9 @@ class _Wait:
         self.reported = ""
         self.lasted = 0.0
 
-    def look(self) -> bool:
-        """Return whether something has moved since the last look."""
-        before, self._seen = self._seen, self._moves()
+    def look(self, besides: object) -> bool:
+        """Return whether something has moved since the last look; `besides` what this wait knows, this counts too."""
+        before, self._seen = self._seen, (self._moves(), besides)
         if self._watch is None:
             self._watch = Watch()
         self.lasted = self._watch.look(self._seen)
@@ -70,6 +70,7 @@ class Stalls:
         self._channel = channel
         self._waits: list[_Wait] = []  # in the order in which they began
         self._last_message: object = None
+        self._questions = self._looks_while_asking = 0
         self.heard_at = trio.current_time()
 
     def heard(self, message: Message) -> None:
@@ -123,6 +124,15 @@ class Stalls:
             self._waits.remove(wait)
             self._end(wait)
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Report no stall while the body asks this side's user, who sees the question and may take any time."""
+        self._questions += 1
+        try:
+            yield
+        finally:
+            self._questions -= 1
+
     def _end(self, wait: _Wait) -> None:
         if wait.reported:
             wait.reported = ""
@@ -132,8 +142,9 @@ class Stalls:
         """Tell the observer of every stall, until this is cancelled."""
         while True:
             await trio.sleep(limits.PROGRESS_INTERVAL)
+            self._looks_while_asking += bool(self._questions)
             for wait in self._waits:
-                if wait.look():
+                if wait.look(self._looks_while_asking):
                     self._end(wait)
             if not self._waits:
                 continue

@@ -65,6 +65,7 @@ async def test_the_event_loop_goes_on_while_the_user_thinks(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STALL", 0.05)
+    monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.01)
     turns = 0
 
     async def ask(_: str) -> bool:
@@ -77,6 +78,9 @@ async def test_the_event_loop_goes_on_while_the_user_thinks(
     both = await copy([tree], tmp_path / "out", receiving={**ASK, "ask_replace": ask})
     assert turns == 80
     assert both.reports[0].files == 4
+    assert not [said for said in both.receiver.stalls if said != "moving"], (
+        "its user is asked, which is no stall"
+    )
 
 
 async def test_a_sender_that_leaves_while_the_user_thinks_ends_the_question(

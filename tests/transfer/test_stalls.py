@@ -52,6 +52,21 @@ async def test_what_lasts_is_told_once_and_when_it_is_over() -> None:
 
 
 @virtual_time()
+async def test_a_question_to_the_user_is_no_stall_however_long_the_answer_takes() -> None:
+    stalls, told = watched(Wire())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        with stalls.waiting_for("the disk"):
+            with stalls.asking():
+                await trio.sleep(5 * limits.STALL)
+            await trio.sleep(limits.STALL - 1)
+            assert told.stalls == [], "it counts from the answer on"
+            await trio.sleep(limits.STALL)
+            assert told.stalls == ["the disk"]
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time()
 async def test_a_pause_of_this_process_is_no_stall() -> None:
     stalls, told = watched(Wire())
     async with trio.open_nursery() as nursery:

@@ -214,8 +214,7 @@ class Progress:
             self._begin(Phase.MOVING)
         if self._question and progress.total_files is not None and progress.total_size is not None:
             total = f"{count(progress.total_files, 'file')}, {amount(progress.total_size)}"
-            self._terminal.error(f"\nTotal: {total}.")
-            self._terminal.prompt(self._question)
+            self._terminal.error(f"Total: {total}.")
 
     def resume(self, sentence: str) -> None:
         """Show a sentence that says which transfer of an earlier run goes on."""
@@ -230,10 +229,9 @@ class Progress:
     def asking(self, question: str) -> Iterator[None]:
         """Show a question, and draw nothing over it until it is answered."""
         self._question = question
-        self._terminal.wipe()
-        self._terminal.prompt(question)
         try:
-            yield
+            with self._terminal.asking(question):
+                yield
         finally:
             self._question = ""
 

@@ -19,13 +19,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.output import writers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
 
@@ -62,6 +63,7 @@ class Terminal:
         self.wants_progress = progress
         """Whether to say now and then how far a transfer is."""
         self._unasked = unasked
+        self._open_question = ""
         self.is_interactive = err is not None and err.isatty()
         """Whether standard error is a terminal, which a person reads, rather than a log."""
         shown = progress and not quiet and not verbose
@@ -129,8 +131,9 @@ class Terminal:
             self._err.put(self._timed(line) + "\n", is_result=True)
 
     def error(self, line: str) -> None:
-        """Write a line for people, even with `--quiet`."""
-        self._err.put(self._timed(line) + "\n")
+        """Write a line for people, even with `--quiet`; an open question comes after it again."""
+        lines = f"{self._timed(line)}\n"
+        self._err.put(f"\n{lines}{self._open_question}" if self._open_question else lines)
 
     def detail(self, line: str) -> None:
         """Write a line for people who have asked for details."""
@@ -153,6 +156,17 @@ class Terminal:
     def prompt(self, question: str) -> None:
         """Write a question; the caller reads the answer."""
         self._err.put(question)
+
+    @contextmanager
+    def asking(self, question: str) -> Iterator[None]:
+        """Write a question, whose answer the body reads; what is written meanwhile leaves it in sight."""
+        self.wipe()
+        self.prompt(question)
+        self._open_question = question
+        try:
+            yield
+        finally:
+            self._open_question = ""
 
     def wipe(self) -> None:
         """Remove the live line."""

@@ -102,6 +102,7 @@ class TreeReceiver:
         portable, preserve = job.options.portable_names, possible & offer.preserve
         settled = self._add_to_receipt if job.receipt is not None else None
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
+        stalls = Stalls(job.observer, conversation.channel)
         consumer = TreeConsumer(
             target,
             conversation.session,
@@ -109,11 +110,10 @@ class TreeReceiver:
             max_size=job.options.max_size,
             max_files=job.options.max_files,
             selection=job.selection,
-            may_replace=None if job.ask_replace is None else self._may_replace,
+            may_replace=None if job.ask_replace is None else partial(self._may_replace, stalls),
             unmade=self._correct_receipt,
         )
-        stalls = Stalls(job.observer, conversation.channel)
-        deleting = _Deleting(job, target.extraneous, partial=offer.partial)
+        deleting = _Deleting(job, target.extraneous, stalls, partial=offer.partial)
         receiving = _TreeReceiving(job, consumer, conversation, stalls, confirm, deleting)
         try:
             async with writing(job.receipt), trio.open_nursery() as nursery:
@@ -128,10 +128,15 @@ class TreeReceiver:
                 lasts = job.resumption.lasts and not consumer.goodbye
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
-    def _may_replace(self, path: str) -> bool:
+    def _may_replace(self, stalls: Stalls, path: str) -> bool:
         """Ask, out of a worker thread, whether to replace something; the event loop goes on meanwhile."""
-        assert self._job.ask_replace is not None, "else this is not called"
-        return trio.from_thread.run(self._job.ask_replace, path)
+
+        async def ask() -> bool:
+            assert self._job.ask_replace is not None, "else this is not called"
+            with stalls.asking():
+                return await self._job.ask_replace(path)
+
+        return trio.from_thread.run(ask)
 
     def _open(self) -> tuple[Target, Preserved, str]:
         """Open the target; return it, the wanted attributes that it can preserve, and the name of its marker."""
@@ -265,7 +270,10 @@ class _TreeReceiving:
 class _Deleting:
     """Deletes the `extraneous` entries once all is here, if the user wants that."""
 
-    def __init__(self, job: ReceiveJob, extraneous: Extraneous | None, *, partial: bool) -> None:
+    def __init__(
+        self, job: ReceiveJob, extraneous: Extraneous | None, stalls: Stalls, *, partial: bool
+    ) -> None:
+        self._stalls = stalls
         self._observer = job.observer
         self._ask = job.ask_delete
         self._extraneous = extraneous
@@ -315,7 +323,7 @@ class _Deleting:
         if self._ask is None:
             return True
         yes: bool | None = None
-        with within(limits.DELETE_TIMEOUT):
+        with within(limits.DELETE_TIMEOUT), self._stalls.asking():
             yes = await self._ask(Deletion(extraneous.count, tuple(extraneous.first)))
         if yes is None:
             self._observer.notice("Nothing was deleted here: the question was not answered in time.")

@@ -172,5 +172,5 @@ class _TreeSending:
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has delivered no data"
 _SILENT_RECEIVER: Final = (
-    "Nothing moves: the receiver is looking for what it has already, and has not answered"
+    "Nothing moves: the receiver is looking for what it has already, or asks its user, and has not answered"
 )

@@ -206,6 +206,13 @@ def test_a_total_that_becomes_known_is_shown_above_an_open_question() -> None:
         progress.draw(0)
         progress.show(events.Progress(total_files=3, total_size=2048))
     assert err.getvalue().removeprefix(before) == "Receive this? \nTotal: 3 files, 2.0 KiB.\nReceive this? "
+    before = err.getvalue()
+    with progress.asking("Replace it? "):
+        progress.show(events.Notice("The relay will restart."))
+    progress.notice("Afterwards.")
+    assert err.getvalue().removeprefix(before) == (
+        "Replace it? \nThe relay will restart.\nReplace it? Afterwards.\n"
+    ), "what is said meanwhile leaves the question in sight"
 
 
 def test_bytes_that_are_there_count_even_if_nothing_else_moves() -> None:
