@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+from cyclopts.token import Token
 
 from p2p_copy import escape
 from p2p_copy.cli.ui.errors import Mistyped
@@ -23,8 +33,19 @@ def _sentence(error: CycloptsError) -> str:
                 name for argument in error.argument_collection if argument.show for name in argument.names
             ]
             return f"Unknown option: {escape(word)}.{did_you_mean(word, options)}"
+        case UnknownCommandError(unused_tokens=[word, *_], app=App() as app) if word.startswith("-"):
+            options = [name for name in app if name.startswith("-")]
+            return f"Unknown option: {escape(word)}.{did_you_mean(word, options)}"
         case UnknownCommandError(unused_tokens=[word, *_], app=App() as app):
             return f'Unknown command: "{escape(word)}".{did_you_mean(word, app)}'
+        case UnusedCliTokensError(unused_tokens=[word, *_]):
+            return f'There is a word too many: "{escape(word)}".'
+        case RepeatArgumentError(token=token) if token.source == "cli":
+            return f"{token.keyword} is given more than once."
+        case CoercionError(
+            token=Token(source="cli", keyword=str() as option), target_type=type() as wanted
+        ) if wanted is bool:
+            return f"{option} takes no value."
         case MissingArgumentError(argument=argument) if argument is not None and argument.name.startswith(
             "-"
         ):

@@ -51,6 +51,12 @@ def test_options_that_look_a_little_alike_are_not_near() -> None:
         (["verify"], "RECEIPT is missing."),
         (["receive", "--out"], "--out needs a value."),
         (["receive", "-o"], "-o needs a value."),
+        (["receive", "-o", "a", "--out", "b"], "--out is given more than once."),
+        (["receive", "--quiet=maybe"], "--quiet takes no value."),
+        (["resume", "6ff1", "a03e"], 'There is a word too many: "a03e".'),
+        (["version", "2"], 'There is a word too many: "2".'),
+        (["--jsno"], "Unknown option: --jsno."),
+        (["--versoin"], "Unknown option: --versoin. Did you mean --version?"),
     ],
 )
 def test_the_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
