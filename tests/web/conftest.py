@@ -29,6 +29,15 @@ BROWSER = next(
 PATIENCE = 60_000
 """Milliseconds for anything in a browser: other tests run beside this one."""
 
+LONGEST = 300
+"""Seconds for a whole test, which may have to start a browser, a relay and a command, and to wait for each of them."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let a test with a browser wait for several things, one after the other, on a machine where each is late."""
+    if item.get_closest_marker("slow"):
+        item.add_marker(pytest.mark.timeout(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def built() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from playwright.sync_api import sync_playwright
 
 from tests.support.processes import STATE, sender
-from tests.web.conftest import BROWSER, World, a_world, ask, status
+from tests.web.conftest import BROWSER, World, a_world, ask, status, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,7 @@ def stories(world: World, page: Any, place: Path, snap: Any) -> None:
     ask(page)
     snap("asking")
     page.click("#accept")
-    while float(page.evaluate("() => document.getElementById('bar').value")) < 0.4:
-        page.wait_for_timeout(50)
+    until(page, "() => document.getElementById('bar').value >= 0.4")
     snap("moving")
     status(page, "Received, but not all")
     snap("done")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.processes import sender
 from tests.web.conftest import MODULES, World, ask, status
+from tests.web.test_page import LARGE, MIDDLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,16 +39,18 @@ def findings(page: Any) -> list[str]:
 def test_axe_finds_nothing(world: World, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "link").symlink_to("file")
-    (tmp_path / "tree" / "file").write_bytes(bytes(4_000_000))
+    (tmp_path / "tree" / "file").write_bytes(os.urandom(LARGE))
     page = world.open(world.browser.new_context(bypass_csp=True))  # axe itself is a script from elsewhere
     page.add_script_tag(path=str(AXE))
     found = findings(page)
-    sending = sender(world.relay, tmp_path / "tree", options=("--limit-rate", "1M"))
+    world.proxy.slow_after = MIDDLE
+    sending = sender(world.relay, tmp_path / "tree")
     ask(page)
     found += findings(page)
     page.click("#accept")
     page.locator("#bar").wait_for()
     found += findings(page)
+    world.proxy.hurry()
     status(page, "Received, but not all")
     found += findings(page)
     sending.wait()

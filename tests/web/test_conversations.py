@@ -33,7 +33,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.resumption import Resumption
 from tests.support.malicious_sender import contents, digest, directory, file, link
 from tests.support.processes import CODE
-from tests.web.conftest import World, ask, download, status
+from tests.web.conftest import LONGEST, PATIENCE, World, ask, download, status, until
 from tests.web.test_hostile_sender import Attack
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]  # a browser and a relay have to start
+
+SECONDS = PATIENCE / 1000
 
 OFFER = Offer("sender/1", 1)
 
@@ -69,10 +71,12 @@ class Twice(Attack):
         super().__exit__()
 
     async def _run(self) -> None:
-        partner = ConnectOptions(Role.SENDER, [RelayAccess(self._relay)], Code.parse(CODE), 60, Observer())
+        partner = ConnectOptions(
+            Role.SENDER, [RelayAccess(self._relay)], Code.parse(CODE), SECONDS, Observer()
+        )
         resumption = Resumption(None, 0)
-        with trio.fail_after(60), plain_errors():
-            async with meet(partner, resumption.meeting(partner), 60) as (channel, session):
+        with trio.fail_after(LONGEST), plain_errors():
+            async with meet(partner, resumption.meeting(partner), SECONDS) as (channel, session):
                 for record in ([OFFER], [Preview(1, 1, True, 1, ())], self._first):
                     for message in record:
                         session.say(message)
@@ -84,7 +88,7 @@ class Twice(Attack):
             self.left.set()
             await trio.to_thread.run_sync(self.again.wait)
             with contextlib.suppress(P2PCopyError), plain_errors():  # at the end the page closes the link
-                async with meet(partner, resumption.meeting(partner, ticket), 60) as (channel, session):
+                async with meet(partner, resumption.meeting(partner, ticket), SECONDS) as (channel, session):
                     for record in self._second:
                         for message in record:
                             session.say(message)
@@ -108,16 +112,17 @@ def finish(entries: Sequence[Entry], files: dict[int, bytes]) -> Finish:
     return Finish(len(entries), len(files), sum(map(len, files.values())), 0, root.digest())
 
 
+_STATES = """() => new Promise((resolve) => {
+    indexedDB.open('p2p-copy').onsuccess = ({ target: { result: database } }) => {
+        const all = database.transaction('transfers').objectStore('transfers').getAll();
+        all.onsuccess = () => (database.close(), resolve(all.result.map(({ state }) => state)));
+    };
+})"""
+
+
 def states(page: Any) -> list[str]:
     """Return the states of the transfers that the browser keeps."""
-    found: list[str] = page.evaluate(
-        """() => new Promise((resolve) => {
-            indexedDB.open('p2p-copy').onsuccess = ({ target: { result: database } }) => {
-                const all = database.transaction('transfers').objectStore('transfers').getAll();
-                all.onsuccess = () => (database.close(), resolve(all.result.map(({ state }) => state)));
-            };
-        })"""
-    )
+    found: list[str] = page.evaluate(_STATES)
     return found
 
 
@@ -129,15 +134,14 @@ def test_what_was_confirmed_is_offered_although_the_sender_left_without_a_goodby
     with Twice(world.relay, first, Receipt, [[Goodbye()]]) as sender:
         ask(world.page)
         world.page.click("#accept")
-        assert sender.left.wait(30)
+        assert sender.left.wait(SECONDS)
         status(world.page, "Received")
         assert states(world.page) == ["whole"]
         world.page.reload()
         status(world.page, "Received")
         assert download(world.page, tmp_path).read_bytes() == b"abcd"
         sender.again.set()
-        while states(world.page) != ["done"]:
-            world.page.wait_for_timeout(50)
+        until(world.page, f"async () => String(await ({_STATES})()) === 'done'")
         assert world.page.inner_text("#status") == "Received"
     world.page.reload()
     world.page.get_by_role("button", name="Open").click()
@@ -154,8 +158,7 @@ def test_a_page_that_starts_over_is_not_disturbed_by_the_end_of_the_last_transfe
         world.page.click("#again")
         world.page.get_by_role("button", name="Open").wait_for()
         sender.again.set()
-        while states(world.page) != ["done"]:
-            world.page.wait_for_timeout(50)
+        until(world.page, f"async () => String(await ({_STATES})()) === 'done'")
         assert world.page.is_visible("#start")
         assert not world.page.is_visible("#transfer")
 
@@ -192,7 +195,7 @@ def test_a_name_that_became_something_else_is_not_what_it_was(world: World, tmp_
     with Twice(world.relay, first, Progress, second) as sender:
         ask(world.page)
         world.page.click("#accept")
-        assert sender.left.wait(30)
+        assert sender.left.wait(SECONDS)
         sender.again.set()
         status(world.page, "Received, but not all")
         archive = download(world.page, tmp_path)

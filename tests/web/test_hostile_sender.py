@@ -33,7 +33,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.resumption import Resumption
 from tests.support.malicious_sender import BAD_NAMES, contents, digest, directory, file, link
 from tests.support.processes import CODE
-from tests.web.conftest import World, ask, status
+from tests.web.conftest import LONGEST, PATIENCE, World, ask, status
 from tests.web.test_page import stored
 
 if TYPE_CHECKING:
@@ -61,15 +61,17 @@ class Attack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.join(30)
+        self._thread.join(PATIENCE / 1000)
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
-        partner = ConnectOptions(Role.SENDER, [RelayAccess(self._relay)], Code.parse(CODE), 60, Observer())
+        partner = ConnectOptions(
+            Role.SENDER, [RelayAccess(self._relay)], Code.parse(CODE), PATIENCE / 1000, Observer()
+        )
         try:
-            with trio.fail_after(60), plain_errors():
+            with trio.fail_after(LONGEST), plain_errors():
                 meeting = Resumption(None, 0).meeting(partner)
-                async with meet(partner, meeting, 60) as (channel, session):
+                async with meet(partner, meeting, PATIENCE / 1000) as (channel, session):
                     first: list[Sequence[Message]] = [[Offer("attacker/1", 1)], [Preview(1, 1, True, 1, ())]]
                     for record in (*first, *self._records):
                         for message in record:

@@ -217,12 +217,12 @@ def test_more_than_the_memory_takes_is_refused_before_it_begins(disk: Disk, tmp_
 
 
 def test_a_page_that_is_loaded_again_has_nothing_and_the_sender_is_told(disk: Disk, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(os.urandom(8_000_000))
+    (tmp_path / "file").write_bytes(os.urandom(60_000_000))  # a minute
     sending = sender(disk.relay, tmp_path / "file", options=(*disk.trust, "--limit-rate", "1M"))
     page = disk.open(f"#{disk.relay}")
     page.on("dialog", lambda dialog: dialog.accept())
     receive(page)
-    page.get_by_text(re.compile(r"[1-9].* of 7\.6 MiB")).wait_for()
+    page.get_by_text(re.compile(r"[1-9].* of 57 MiB")).wait_for()
     page.reload()
     page.locator("#start").wait_for()
     assert page.input_value("#relay") == disk.relay
@@ -237,6 +237,7 @@ def test_a_page_that_is_loaded_again_has_nothing_and_the_sender_is_told(disk: Di
 def test_axe_finds_nothing_in_what_only_the_file_has(chromium: Any) -> None:
     context = chromium.new_context(bypass_csp=True)  # axe itself is a script from elsewhere
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto((STATIC / NAME).as_uri())
     page.locator("#limit").wait_for()
     page.add_script_tag(path=str(AXE))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.processes import Running, receiver, sender
-from tests.web.conftest import World, ask, download, receive, status
+from tests.web.conftest import World, ask, download, receive, status, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,8 +208,7 @@ def begin(world: World, tmp_path: Path, address: str = "") -> tuple[Path, Runnin
 def halfway(page: Any) -> None:
     """Wait until the page shows that the first segment is over."""
     page.wait_for_selector("#bar")
-    while float(page.evaluate("() => document.getElementById('bar').value")) < 0.45:
-        page.wait_for_timeout(50)
+    until(page, "() => document.getElementById('bar').value >= 0.45")
 
 
 def check(page: Any, tree: Path, sending: Running, tmp_path: Path) -> list[str]:
