@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +248,22 @@ def test_a_second_tab_leaves_the_transfer_to_the_first(world: World, tmp_path: P
     world.proxy.hurry()
     events = check(world.page, tree, sending, tmp_path)
     assert "reconnecting" not in events
+
+
+def test_a_sender_that_stands_still_is_named(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(LARGE))
+    world.page.clock.install()  # of the page, not of its worker
+    world.page.reload()
+    sending = sender(world.relay, tmp_path / "file", options=("--limit-rate", "2M"))
+    receive(world.page)
+    until(world.page, "() => document.getElementById('bar').value > 0")
+    sending.process.send_signal(signal.SIGSTOP)
+    while not world.page.is_visible("#stall"):
+        world.page.clock.fast_forward("00:15")  # what was under way may still come, which ends the stall
+    assert re.match(r"Nothing moves\. .*\bsender\b", world.page.inner_text("#stall"))
+    sending.process.send_signal(signal.SIGCONT)
+    until(world.page, "() => document.getElementById('stall').hidden")
+    sending.kill()
 
 
 def test_nothing_is_kept_of_a_transfer_that_the_person_stops(world: World, tmp_path: Path) -> None:

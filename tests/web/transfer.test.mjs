@@ -12,6 +12,7 @@ const { arrange } = await import(`${web}/src/transfer/outgoing.js`);
 const { farewell } = await import(`${web}/src/transfer/reasons.js`);
 const { saveInto } = await import(`${web}/src/transfer/save.js`);
 const { duration } = await import(`${web}/src/page/format.js`);
+const { waitsFor } = await import(`${web}/src/page/stall.js`);
 
 const modules = existsSync(new URL(`${web}/node_modules`, import.meta.url)) ? false : 'npm packages are missing';
 const chosen = (...paths) => paths.map((path) => ({ path: path.split('/'), file: new File([path], path) }));
@@ -162,4 +163,22 @@ test('a time never has sixty minutes', () => {
   assert.equal(duration(59), '59 s');
   assert.equal(duration(3599), '59 min 59 s');
   assert.equal(duration(2 * 3600 - 1), '1 h 59 min');
+});
+
+test('a stall names the party that the relay reports, and blames nobody without a report', () => {
+  const flow = (there, back, answers = true) => ({ there, back, answers });
+  const cases = [
+    ['receiver', null, /sender, its connection to the relay, or yours/],
+    ['receiver', flow('moves', 'silent'), /comes from the sender/],
+    ['receiver', flow('moves', 'silent', false), /sender's machine does not answer/],
+    ['receiver', flow('silent', 'untaken'), /your connection does not take/],
+    ['receiver', flow('silent', 'limited'), /limit of the relay/],
+    ['receiver', flow('silent', 'moves'), /your connection to it, delivers nothing/],
+    ['sender', null, /your own connection/],
+    ['sender', flow('silent', 'moves'), /yours comes to the relay/],
+    ['sender', flow('untaken', 'moves'), /receiver does not read/],
+    ['sender', flow('untaken', 'moves', false), /receiver's machine does not answer/],
+    ['sender', flow('moves', 'silent'), /your connection to it, takes nothing/],
+  ];
+  for (const [role, report, expected] of cases) assert.match(waitsFor(role, report), expected);
 });

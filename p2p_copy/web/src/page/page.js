@@ -5,6 +5,7 @@ import { ofDrop, ofInput } from './choose.js';
 import { count, duration, Rate, size } from './format.js';
 import { qrCode } from './qr.js';
 import { decoded, isLink, parseRelay } from './relay.js';
+import { waitsFor } from './stall.js';
 
 /** Milliseconds without movement after which the page says on whom it waits. */
 const STALL = 10_000;
@@ -303,15 +304,7 @@ function stalled() {
     show('stall', false);
     return;
   }
-  const [data, other] = role === 'receiver' ? ['back', 'sender'] : ['there', 'receiver'];
-  let why = 'The relay reports nothing: your own connection may be slow or gone.';
-  if (flow && !flow.answers) why = `The ${other}'s machine does not answer.`;
-  else if (flow?.[data] === 'silent' && role === 'receiver') why = 'Nothing comes from the sender.';
-  else if (flow?.[data] === 'silent') why = 'Nothing of yours comes to the relay.';
-  else if (flow?.[data] === 'untaken' && role === 'sender') why = 'The receiver does not read what is there for it.';
-  else if (flow?.[data] === 'untaken') why = 'The relay has data for you that your connection does not take.';
-  else if (flow?.[data] === 'limited') why = "A limit of the relay's delays it.";
-  put('stall', `Nothing moves. ${why}`);
+  put('stall', waitsFor(role, flow));
   show('stall');
 }
 setInterval(stalled, 1000);
