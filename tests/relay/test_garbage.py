@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
 from p2p_copy.transport.link import LinkBroken
@@ -82,7 +83,7 @@ async def reset(relay: Relay) -> None:
 async def until_alone(relay: LocalRelay) -> None:
     while relay.server.connections:  # noqa: ASYNC110 - there is no event
         await trio.sleep(0.01)
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked(0.05)  # until their tasks have ended as well
 
 
 @pytest.mark.skipif(

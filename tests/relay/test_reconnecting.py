@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 import trio
+import trio.testing
 
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import (
@@ -309,7 +310,7 @@ async def test_what_the_old_connection_still_holds_does_not_delay_the_new_one(ro
         await dead.send(hello(role, CLAIMS[role]))
         assert await answer(survivor) == Paired()
         nursery.start_soon(say, survivor)
-        await trio.sleep(0.2)  # until it is stuck
+        await trio.testing.wait_all_tasks_blocked(0.2)  # until it is stuck
         async with relay.waiting(role, "a", CLAIMS[role]) as new:
             assert await close_code(survivor) == CloseCode.PEER_LOST
             async with relay.waiting(OTHER[role], "a", CLAIMS[OTHER[role]]) as partner:
@@ -446,7 +447,7 @@ def pairs_lost(server: Server) -> int:
 
 async def until_alone(server: Server) -> None:
     await until(lambda: not (server.connections or server.rooms or server._seats._hosts))
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked(0.05)  # until their tasks have ended as well
 
 
 async def until(is_so: Callable[[], object]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transport import dial
@@ -34,6 +36,20 @@ async def tcp_pair() -> tuple[TCPStream, TCPStream]:
     async with listener:
         ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
         return TCPStream(ours), TCPStream(await listener.accept())
+
+
+async def taken(stream: TCPStream) -> None:
+    """Wait until tasks of this process, at the other end, have taken what was sent, as far as they want it.
+
+    `wait_all_tasks_blocked` alone knows nothing of bytes that are under way in a busy kernel.
+    """
+    if sys.platform == "linux":
+        import fcntl
+        import termios
+
+        while any(fcntl.ioctl(stream.socket.fileno(), termios.TIOCOUTQ, bytes(struct.calcsize("i")))):  # noqa: ASYNC110
+            await trio.sleep(0.001)  # the other kernel end has not acknowledged all of it
+    await wait_all_tasks_blocked(0.01)
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ from p2p_copy.transport.link import LinkBroken
 from tests.relay.clients import relay_running
 from tests.support.certificates import Issued
 from tests.support.hanging import hanging
-from tests.support.links import MAX, connect, serving
+from tests.support.links import MAX, connect, serving, taken
 from tests.support.other_protocols import SSH, TLS_ALERT
 from tests.support.transfers import CODE, receive
 from tests.support.websocket import let_pass, movable_time, virtual_time
@@ -216,7 +216,7 @@ async def test_a_silent_server_is_given_up_in_time(said: bytes, tls: bool) -> No
         assert await stream.receive_some(4096)
         if not tls:
             await stream.send_all(said)
-            await trio.sleep(0.1)  # the client takes it before its time is over
+            await taken(stream)  # before its time is over
         await let_pass(limits.CONNECT_TIMEOUT)
         await trio.sleep_forever()
 

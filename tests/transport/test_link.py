@@ -280,7 +280,7 @@ async def test_a_receiver_that_takes_nothing_stops_its_sender_within_bounds() ->
         before = math.inf
         while client._stream.sent_at != before:
             before = client._stream.sent_at
-            await trio.sleep(0.2)
+            await wait_all_tasks_blocked(0.2)
         assert client._stream.sending
         assert 0 < server.buffered <= 2 * limits.RECEIVE_BUFFER
         nursery.cancel_scope.cancel()

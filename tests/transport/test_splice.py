@@ -15,7 +15,7 @@ import trio.testing
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.splice import CAN_SPLICE, SplicePipe
-from tests.support.links import tcp_pair
+from tests.support.links import taken, tcp_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ async def test_fewer_bytes_than_asked_for_come_only_at_the_end(pipe: SplicePipe)
             nursery.start_soon(receive)
             for _ in range(2):
                 await ours.send_all(bytes(LEAST // 2 - 1))
-                await trio.testing.wait_all_tasks_blocked()
+                await taken(ours)
                 assert not several
             await ours.send_all(b"12")
         assert several == [LEAST]
@@ -173,7 +173,7 @@ async def test_bytes_are_returned_although_the_pipe_closes_before_they_are_enoug
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
             await ours.send_all(b"some")
-            await trio.testing.wait_all_tasks_blocked()
+            await taken(ours)
             pipe.close()
             await ours.send_all(b"more")
         assert several == [4]

@@ -21,11 +21,14 @@ from tests.support.links import serving, tcp_pair
 async def clogged() -> tuple[TCPStream, TCPStream]:
     """Return a connection that takes not one byte more before the other end reads."""
     both = await tcp_pair()
-    for size in 2 * (1_000_000, 1000, 1):  # twice: the kernel's buffers grow while they are filled
-        for end in both:
-            with suppress(BlockingIOError):
-                while True:
-                    end.socket.send(bytes(size))
+    pauses = 0
+    while pauses < 3:  # the kernel's buffers grow while they are filled, and a busy kernel is late
+        pauses += 1
+        for size in (1_000_000, 1000, 1):
+            for end in both:
+                with suppress(BlockingIOError):
+                    while end.socket.send(bytes(size)):
+                        pauses = 0
         await trio.sleep(0.05)
     return both
 

@@ -84,7 +84,10 @@ async def test_a_system_without_descriptors_ends_nothing_and_logs_no_traceback(
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(take)
-                await trio.sleep(1.5 * limits.ACCEPT_RETRY_PAUSE)
+                with trio.fail_after(QUICK):
+                    while not caplog.records:  # noqa: ASYNC110 - there is no event
+                        await trio.sleep(0.01)
+                await trio.sleep(1.5 * limits.ACCEPT_RETRY_PAUSE)  # it has tried again
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
                 for descriptor in held:
