@@ -28,7 +28,7 @@ from p2p_copy.load.client import (
     new_room,
     wait_alone,
 )
-from p2p_copy.load.figures import Figures
+from p2p_copy.load.figures import Failure, Figures
 from p2p_copy.peer.backoff import backoff
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import CloseCode, Role
@@ -47,6 +47,8 @@ _HEADER: Final = 16
 """Bytes of a message that say which one it is: those of a pairing, and a number."""
 
 _RECEIVED: Final = b"received"
+
+_NOT_COME: Final = Failure("late", "", "A client was still on its way to the relay when the test was over.")
 
 
 class Generator:
@@ -86,6 +88,7 @@ class Generator:
                     self._begin()
                     self.figures.is_whole = True
                     await trio.sleep(plan.duration)
+                    self._count_missing()
                 finally:
                     self.look()
                 on_over()
@@ -95,6 +98,14 @@ class Generator:
                 if isinstance(error, P2PCopyError):
                     raise error from None
             raise
+
+    def _count_missing(self) -> None:
+        """Count the clients that have neither come nor failed by the end of the test: without them it is not whole."""
+        figures, plan = self.figures, self._plan
+        missing = plan.waiters - figures.most_waiting + (0 if figures.most_paired else plan.pairings)
+        if missing and not figures.failures:
+            figures.is_whole = False
+            figures.failures[_NOT_COME] += missing
 
     def _begin(self) -> None:
         """Count seconds, bytes and processor time from now on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import ssl
@@ -105,10 +106,14 @@ def test_a_limit_that_refuses_is_named_before_and_after() -> None:
 
 @asynccontextmanager
 async def in_between(
-    url: str, *, first: bytes = b"", change: Callable[[bytes], bytes] = bytes
+    url: str, *, first: bytes = b"", change: Callable[[bytes], bytes] = bytes, most: int = sys.maxsize
 ) -> AsyncIterator[str]:
-    """Pass on what comes to another port: after `first`, and what the relay says changed. Yield the address."""
+    """Pass on what comes to another port: after `first`, and what the relay says changed. Yield the address.
+
+    Connections after the first `most` get no answer.
+    """
     port = int(url.rpartition(":")[2])
+    connections = itertools.count()
 
     async def copy(
         source: trio.abc.Stream,
@@ -122,6 +127,8 @@ async def in_between(
         scope.cancel()
 
     async def handle(client: trio.SocketStream) -> None:
+        if next(connections) >= most:
+            await trio.sleep_forever()
         async with await trio.open_tcp_stream("127.0.0.1", port) as relay:
             await relay.send_all(first)
             async with trio.open_nursery() as both:
@@ -185,6 +192,17 @@ async def test_bytes_that_arrive_changed_are_noticed() -> None:
     assert code == 13
     assert report["completed"] == 0
     assert {failure["kind"] for failure in report["failures"]} == {"changed"}
+
+
+@needs_time
+async def test_clients_that_are_still_on_their_way_at_the_end_are_named() -> None:
+    with processes.relay(*ALLOWED) as (url, _):
+        async with in_between(url, most=4) as through:  # one pairing measures the round trip
+            code, out, _ = await load(through, "--waiters", "3", "--pairings", "1", *SHORT, "--json")
+    report = report_in(out)
+    assert (code, report["is_whole"], report["pairings"]) == (13, False, 0)
+    (failure,) = report["failures"]
+    assert (failure["kind"], failure["count"]) == ("late", 3 - report["waiters"] + 1)
 
 
 @needs_time
