@@ -18,9 +18,10 @@ import pytest
 
 from tests.support.certificates import Certificates
 from tests.support.processes import CODE, receiver, relay, sender
-from tests.web.conftest import MODULES, PATIENCE, STATIC, download, receive, status
+from tests.web.conftest import MODULES, PATIENCE, STATIC, download, place, receive, status
+from tests.web.proxy import Proxy
 from tests.web.test_accessibility import AXE, findings
-from tests.web.test_page import make_tree, same, unpack
+from tests.web.test_page import LARGE, MIDDLE, halfway, make_tree, same, unpack
 from tests.web.test_protocol import needs_node, node
 
 if TYPE_CHECKING:
@@ -231,6 +232,40 @@ def test_a_page_that_is_loaded_again_has_nothing_and_the_sender_is_told(disk: Di
     code, _, errors = sending.wait()
     assert code != 0
     assert "its page was closed" in errors
+
+
+@pytest.mark.xdist_group("firefox")
+def test_firefox_keeps_what_it_receives_and_goes_on_when_it_is_loaded_again(
+    firefox: Any, tmp_path: Path
+) -> None:
+    """Firefox gives a page from a disk storage, where Chromium gives none."""
+    certificates = Certificates(tmp_path)
+    file = tmp_path / "from the web" / NAME
+    file.parent.mkdir()
+    shutil.copy(STATIC / NAME, file)
+    source = tmp_path / "README"
+    source.write_bytes(os.urandom(LARGE))
+    options = (*certificates.options, "--web-origin", "null")
+    with relay(*options) as (address, _), Proxy(place(address)) as proxy:
+        context = firefox.new_context(ignore_https_errors=True)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{file.as_uri()}#wss://127.0.0.1:{proxy.port}")
+        proxy.slow_after = MIDDLE
+        trust = ("--ca-file", str(certificates.authority))
+        sending = sender(address, source, options=("--json", *trust))
+        receive(page)
+        halfway(page)
+        page.reload()
+        proxy.hurry()
+        status(page, "Received")
+        got = download(page, tmp_path / "got")
+        code, out, errors = sending.wait()
+        context.close()
+    assert code == 0, errors
+    assert "resumed" in [json.loads(line)["event"] for line in out.splitlines()]
+    assert got.name == source.name
+    assert got.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in p2p_copy/web")
