@@ -66,6 +66,7 @@ class Source:
             self.pass_on()
 
 
+@virtual_time()
 async def test_a_window_begins_small_and_opens_by_what_is_taken() -> None:
     source = Source(Budget(1024 * MIB))
     assert source.read() == LEAST
@@ -97,6 +98,7 @@ async def test_the_kernel_may_hold_more_for_a_fast_target_and_less_again_for_a_s
     assert len(source.unsent) < 12, "a system call when something changes"
 
 
+@virtual_time()
 async def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
     budget = Budget(1024 * MIB)
     source = Source(budget)
@@ -118,6 +120,7 @@ async def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
     assert budget.held == 0
 
 
+@virtual_time()
 async def test_many_fast_directions_leave_some_memory_free() -> None:
     budget = Budget(256 * MIB)
     sources = [Source(budget) for _ in range(200)]
