@@ -112,6 +112,14 @@ def proxy_timed_out(proxy: ProxyAddress) -> ProxyUnreachable:
     )
 
 
+def proxy_silent_to_tls(proxy: ProxyAddress) -> ProxyUnreachable:
+    """Return the error for a proxy that took a TLS greeting, and from which nothing came back."""
+    return ProxyUnreachable(  # an HTTP proxy waits for the end of what it takes for a request
+        f"The proxy {proxy} accepts connections, but does not begin TLS. Check {proxy.source}: host and port, and "
+        "whether it is http:// or socks5://."
+    )
+
+
 def proxy_has_not_connected(proxy: ProxyAddress, address: RelayAddress) -> RelayUnreachable:
     """Return the error for a proxy that was asked for a connection to the relay, and has not answered."""
     return RelayUnreachable(

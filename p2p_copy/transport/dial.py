@@ -23,6 +23,7 @@ from p2p_copy.transport.diagnosis import (
     other_key,
     proxy_has_not_connected,
     proxy_not_connected,
+    proxy_silent_to_tls,
     proxy_timed_out,
     proxy_without_tls,
     timed_out,
@@ -207,7 +208,9 @@ async def _open(
     if proxy is None:
         return await _in_time(_dial_relay(address, context), timed_out(address))
     of_proxy = await client_context(ca_file) if proxy.tls else None
-    stream = await _in_time(_dial_proxy(proxy, of_proxy), proxy_timed_out(proxy))
+    # TCP has less time, and an error of its own.
+    late = proxy_silent_to_tls(proxy) if proxy.tls else proxy_timed_out(proxy)
+    stream = await _in_time(_dial_proxy(proxy, of_proxy), late)
     try:
         early = await _in_time(
             connect_through(stream, proxy, address), proxy_has_not_connected(proxy, address)

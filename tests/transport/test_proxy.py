@@ -400,7 +400,7 @@ async def test_a_slow_answer_is_waited_for_no_longer_than_any_other(scheme: str)
     ("scheme", "error", "words"),
     [
         ("http", RelayUnreachable, r"did not connect to relay\.example:443 within"),
-        ("https", ProxyUnreachable, "does not answer"),
+        ("https", ProxyUnreachable, "accepts connections, but does not begin TLS"),
         ("socks5", ProxyUnreachable, "does not answer as SOCKS 5"),
     ],
 )
