@@ -49,7 +49,7 @@ async def ask_for_proof(host: str, of_relay: bytes, *, needed: bool) -> Finding:
                 f"{where} {what}. An authority that checks a relay's name asks there: let that port lead to the relay.",
             )
         return good(
-            Check.ACME, f"{where} {what}: that matters only if the relay gets its own certificate (--acme)"
+            Check.ACME, f"{where} {what}: that matters only if the relay gets its own certificate (`acme`)"
         )
 
     try:
