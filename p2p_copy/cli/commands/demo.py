@@ -87,7 +87,7 @@ async def _run_relay(
         if match := _RELAY_LINE.search(line):
             task_status.started(match[1])
 
-    words = ["run-relay-server", "127.0.0.1", "0", "--no-tls"]
+    words = ["run-relay-server", "127.0.0.1:0", "--no-tls"]
     async with trio.open_nursery() as nursery:
         await _each_line(await nursery.start(_start, words, "", terminal), show)
     raise DemoFailed()
