@@ -18,7 +18,6 @@ from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.app import app
 from p2p_copy.cli.commands import resume
 from p2p_copy.cli.options.client import ClientArguments
-from p2p_copy.cli.options.config_file import read
 from p2p_copy.cli.ui.errors import main_error
 from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
 from p2p_copy.files.receipts.reader import ReceiptReader
@@ -204,7 +203,7 @@ def test_a_configuration_of_many_levels_is_refused(tmp_path: Path, nested: str) 
     path = tmp_path / "config.toml"
     path.write_text(nested, encoding="utf-8")
     with pytest.raises(UsageError):
-        read(str(path))
+        app.parse_args(["receive", "--config", str(path)], exit_on_error=False, print_error=False)
 
 
 LINE = st.lists(
