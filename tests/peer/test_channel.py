@@ -61,6 +61,25 @@ async def hear_all(channel: Channel) -> None:
     assert [await channel.receive() for _ in RECORDS] == RECORDS
 
 
+async def widths_at(pace: Callable[[], Awaitable[None]], pacer: Pacer | None = None) -> list[int]:
+    """Send all records over links of which each waits for `pace`; return how many links there were at each record."""
+    widths = []
+
+    class Slow(Pairs):
+        def pair(self, number: int) -> dict[Role, MemoryLink]:
+            ends = super().pair(number)
+            ends[Role.SENDER].pace = pace
+            return ends
+
+    async def hear(channel: Channel) -> None:
+        for each in RECORDS:
+            assert await channel.receive() == each
+            widths.append(channel.width)
+
+    await talk(Slow(), say_all, hear, links=4, asked=0, pacer=pacer)
+    return widths
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
     trio.run(test, clock=MockClock(autojump_threshold=0))
 
@@ -108,24 +127,12 @@ def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: i
 
     async def test() -> None:
         turns = trio.Semaphore(together)
-        widths = []
 
         async def pace() -> None:
             async with turns:
                 await trio.sleep(0.1)
 
-        class Slow(Pairs):
-            def pair(self, number: int) -> dict[Role, MemoryLink]:
-                ends = super().pair(number)
-                ends[Role.SENDER].pace = pace
-                return ends
-
-        async def hear(channel: Channel) -> None:
-            for each in RECORDS:
-                assert await channel.receive() == each
-                widths.append(channel.width)
-
-        await talk(Slow(), say_all, hear, links=4, asked=0)
+        widths = await widths_at(pace)
         assert widths[0] == 1
         assert max(widths) == most
 
@@ -141,26 +148,13 @@ def test_a_limit_of_the_rate_that_one_link_reaches_needs_no_more_links(
 
     async def test() -> None:
         pacer = Pacer(records_a_second * size)
-        widths = []
 
         async def pace() -> None:
             await pacer.turn()
             pacer.passed(size)
             await trio.sleep(0.1)
 
-        class Slow(Pairs):
-            def pair(self, number: int) -> dict[Role, MemoryLink]:
-                ends = super().pair(number)
-                ends[Role.SENDER].pace = pace
-                return ends
-
-        async def hear(channel: Channel) -> None:
-            for each in RECORDS:
-                assert await channel.receive() == each
-                widths.append(channel.width)
-
-        await talk(Slow(), say_all, hear, links=4, asked=0, pacer=pacer)
-        assert max(widths) == most
+        assert max(await widths_at(pace, pacer)) == most
 
     run(test)
 
