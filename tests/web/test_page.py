@@ -206,10 +206,10 @@ def begin(world: World, tmp_path: Path, address: str = "") -> tuple[Path, Runnin
     return tree, sending
 
 
-def halfway(page: Any) -> None:
-    """Wait until the page shows that the first segment is over."""
+def halfway(page: Any, size: int = LARGE) -> None:
+    """Wait until the page shows that the first segment is over, of a transfer of `size` bytes."""
     page.wait_for_selector("#bar")
-    until(page, "() => document.getElementById('bar').value >= 0.45")
+    until(page, f"() => document.getElementById('bar').value >= {0.45 * LARGE / size}")
 
 
 def check(page: Any, tree: Path, sending: Running, tmp_path: Path) -> list[str]:
