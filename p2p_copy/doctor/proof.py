@@ -3,8 +3,8 @@
 Rules:
 1. This machine may be in the relay's own network, so it cannot tell for all others; an authority asks from several
    places.
-2. A relay does not say from where it has its certificate. While that is accepted, port 443 may be somebody else's, or
-   closed, by intention; so only a relay without an accepted certificate is warned.
+2. A relay does not say from where it has its certificate. While that is accepted, port 443 may lead to another server
+   or be closed by intention; so only a relay without an accepted certificate is warned.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ async def test_a_relay_without_a_certificate_yet_can_be_asked(
         assert "proves the name to an authority at this moment" in proved.sentence
 
 
-async def test_a_port_that_is_closed_or_somebody_elses_is_a_warning_without_an_accepted_certificate(
+async def test_a_port_that_is_closed_or_of_another_server_is_a_warning_without_an_accepted_certificate(
     certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with relay_running(**served_with(certificates)) as relay:
