@@ -186,8 +186,8 @@ class _Approach(NamedTuple):
         """Look at what answers, whatever of the walk has `failed`."""
         chain = await self._look_at(failed, trusted=trusted)
         without = failed is Check.TLS  # a certificate, or an accepted one
-        # An authority does not come by this machine's proxy. Without TLS there is nothing to prove, and if nothing more
-        # was seen of a relay that has a certificate, nobody could be told from it.
+        # An authority does not connect through this machine's proxy. Without TLS there is no name to prove. And without
+        # the certificate that clients see, an answer at port 443 could not be compared with it.
         if self.way.address.tls and self.way.proxy is None and (chain or without):
             self.examination.begin(Check.ACME)
             shown = chain[0] if chain else b""

@@ -11,7 +11,7 @@ ACME_PORT: Final = 443
 
 ACME_WAIT: Final = 5.0
 """Seconds for a connection to that port, and again for TLS: time for a lost packet to be repeated twice. A firewall may
-drop what comes to a port that the relay has no use for, and that must not cost its users more."""
+drop packets to a port that the relay does not use, and the user of the doctor waits for as long."""
 
 OTHER_ADDRESSES: Final = 2.0
 """Seconds for the other addresses of a host once one has answered: a clock tick more than the first repetition of a
