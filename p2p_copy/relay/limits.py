@@ -172,9 +172,9 @@ disk may stall for minutes, and a client that stalls on purpose costs the relay 
 TAIL_TIMEOUT: Final = 60.0
 """Seconds in which the slower side may take what was sent to it before the other side closed."""
 
-SPLICE_TURN: Final = 0.002
+SPLICE_TURN: Final = 0.001
 """Seconds for which one direction of a pairing may splice parts without a turn of the event loop in between. A mebibyte
-takes 0.3 to 0.5 ms of them. So among 32 pairings at full speed a newcomer waits for 64 ms at most."""
+takes 0.3 to 0.5 ms of them. How long all of them together take is bounded, too: see `transport.short_turn`."""
 
 # Memory of all pairings
 

@@ -76,6 +76,9 @@ LONGEST_HEADER: Final = 14
 _NO_CODE: Final = 1005
 _OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
+_MOST_LENGTH: Final = 2**63 - 1
+_LONG: Final = bytes((0x80 | Opcode.BINARY, 127))
+_LONG_MASKED: Final = bytes((0x80 | Opcode.BINARY, 0x80 | 127))
 _MAX_CONTROL: Final = 125
 _HTTP: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
@@ -283,22 +286,26 @@ class Decoder:
         """Bytes of the header of a long frame, as they come in this direction."""
         return LONGEST_HEADER if self._masked else LONGEST_HEADER - len(NO_MASK)
 
-    def begin_raw(self, head: bytes | bytearray) -> bool:
-        """Begin a frame by its header; False, and nothing is begun, unless it is a long binary message of one frame.
+    def begin_raw(self, head: bytes | bytearray) -> int:
+        """Begin a frame by its header; return its length, or 0, and begin nothing, unless it is a long binary message.
 
-        It must not be masked, in effect, and none of its payload may be in `head`.
+        It must be of one frame, short enough, and not masked, in effect; and none of its payload may be in `head`.
         """
-        if self._left >= 0 or self._head or len(head) != self.header_ahead:
-            return False
-        mask = 0x80 if self._masked else 0
-        if head[0] != (0x80 | Opcode.BINARY) or head[1] != mask | 127 or (mask and head[-4:] != NO_MASK):
-            return False
-        if int.from_bytes(head[2:10], "big") < limits.LONG_FRAME:
-            return False
-        try:
-            return self._begin(head, 0) > 0
-        except FrameError:
-            return False  # it is raised again when the header is fed
+        if self._left >= 0 or self._head or self._kind is not None:
+            return 0
+        if head[:2] != (_LONG_MASKED if self._masked else _LONG) or head[10:] != (
+            NO_MASK if self._masked else b""
+        ):
+            return 0
+        length = int.from_bytes(head[2:10], "big")
+        if not limits.LONG_FRAME <= length <= min(self.max_message, _MOST_LENGTH):
+            return 0
+        self.frames += 1
+        self._left = self._size = length
+        self._kind = self._opcode = Opcode.BINARY
+        self._mask = NO_MASK if self._masked else b""
+        self._final = self._long = True
+        return length
 
     def skip(self, size: int) -> bool:
         """Skip `size` raw bytes, which the caller handles; return whether they end their message."""
@@ -306,7 +313,9 @@ class Decoder:
         if self._left:
             return False
         self._left = -1
-        return self._end() is not None
+        self._kind = None
+        self._size = self._fragments = 0
+        return True
 
     def _keep(self, piece: memoryview, came: int) -> None:
         """Keep a piece of a payload. It is copied if it is masked, or if it is the smaller part of the `came` bytes."""
@@ -353,7 +362,7 @@ class Decoder:
             shortest = 2**16
         else:
             shortest = 0
-        if length < shortest or length >= 2**63:
+        if length < shortest or length > _MOST_LENGTH:
             raise FrameError(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
         self._mask = head[size - 4 : size] if self._masked else b""
         self._accept(length)

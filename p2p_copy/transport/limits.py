@@ -60,6 +60,10 @@ PIPE_SIZE: Final = 1 * MIB
 """Bytes of a pipe through which a relay splices messages: a longest record. With a quarter of it splicing would take as
 much processor time as copying. It is also the most that Linux gives a user without privileges for one pipe."""
 
+SHORT_TURN: Final = 0.0005
+"""Seconds that a turn of the event loop may have lasted when a link begins to splice, which then takes a millisecond or
+two: see `short_turn`. A client that connects waits for some ten turns until it is paired."""
+
 MAX_PIPES: Final = 64
 """Such pipes in one process: Linux gives a user without privileges memory for as many. Further pairings copy."""
 

@@ -84,13 +84,15 @@ class LinkStream:
             self.received_at = trio.current_time()
         return size
 
-    def receive_now(self, most: int) -> bytes | None:
+    def receive_header_now(self, size: int) -> bytes | None:
+        """Receive as the stream below does, which must be plain. What follows the header tells when it came."""
+        assert isinstance(self.below, TCPStream)
+        return self.below.receive_header_now(size)
+
+    async def receive_header(self, size: int) -> bytes:
         """Receive as the stream below does, which must be plain."""
         assert isinstance(self.below, TCPStream)
-        data = self.below.receive_now(most)
-        if data:
-            self.received_at = trio.current_time()
-        return data
+        return await self.below.receive_header(size)
 
     async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> None:
         """Receive as the stream below does, which must be plain."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from p2p_copy.transport import limits
+from p2p_copy.transport.short_turn import short_turn
 from p2p_copy.transport.splice import SplicePipe
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 class PlainStream(Protocol):
     """A stream below a link without TLS; see `link_io.LinkStream`."""
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Wait until something has come, and receive it."""
+    def receive_header_now(self, size: int) -> bytes | None:
+        """Receive what is there of a header of `size` bytes; None if nothing is."""
 
-    def receive_now(self, most: int) -> bytes | None:
-        """Receive what is there, or None."""
+    async def receive_header(self, size: int) -> bytes:
+        """Wait until something of a header has come, and receive it; nothing at the end."""
 
     async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> None:
         """Receive into `pipe`, and wait until it has `least` bytes more."""
@@ -66,6 +67,7 @@ class Splicer:
         self._stream = stream
         self._codec = codec
         self._decoder = codec.decoder
+        self._ahead = 0  # bytes of payload that come next, as long as this has the turn
         self._pace = pace
         self._pause = 0.0  # seconds before the rest of the part that has begun
         self.has_turn = False
@@ -81,6 +83,7 @@ class Splicer:
     async def take_turn(self) -> None:
         """Let `take` read from now on; wait until what comes next is for the reader again, which calls this."""
         self.has_turn = True
+        self._ahead = self._decoder.raw_ahead
         try:
             while self.has_turn:
                 await self._reader.park()
@@ -94,6 +97,7 @@ class Splicer:
         pipe to be had, or the connection has ended. A part has at least `limits.RELAY_PIECE` bytes, or its frame's last
         ones, or all that came before the end. Cancelling loses what was taken.
         """
+        await short_turn()
         if not self.has_turn:
             await trio.lowlevel.checkpoint()
             return 0
@@ -130,23 +134,27 @@ class Splicer:
 
     def _take_what_is_there(self) -> bool:
         """Take what came of the next part; return whether that is all of it."""
-        if not self._is_begun and (head := self._stream.receive_now(self._decoder.header_ahead)) is not None:
-            self._begin_message(head)
-        if self._pause or not self._is_begun:
+        if not self._ahead and not self.pipe.size:
+            head = self._stream.receive_header_now(self._decoder.header_ahead)
+            if head is None or not self._begin_message(head):
+                return False
+        if self._pause:
             return False
-        self._count(self._stream.splice_now(self.pipe, self._most, self._least))
-        return self._least <= 0
+        least = self._least
+        if size := self._stream.splice_now(self.pipe, self._most, least):
+            self._count(size)
+        return size >= least
 
     async def _wait_for_rest(self) -> None:
         """Wait until all of the next part is there."""
-        if not self._is_begun and self.has_turn:
+        if not self._ahead and not self.pipe.size and self.has_turn:
             with self._waiting():
-                self._begin_message(await self._stream.receive_some(self._decoder.header_ahead))
+                self._begin_message(await self._stream.receive_header(self._decoder.header_ahead))
         if self._pause:
             with self._waiting():
                 await self._stream.put_off(self._pause)
             self._pause = 0.0
-        if not self._is_begun or self.pipe.stopped:
+        if not self._ahead or self.pipe.stopped:
             return
         before = self.pipe.size
         try:
@@ -155,29 +163,32 @@ class Splicer:
         finally:
             self._count(self.pipe.size - before)
 
-    def _begin_message(self, head: bytes | bytearray) -> None:
-        """Begin a frame by its header; give the turn back if it is one for the reader, which finds it in the codec."""
-        if not self._decoder.begin_raw(head):
+    def _begin_message(self, head: bytes | bytearray) -> bool:
+        """Begin a frame by its header; if it is one for the reader, give the turn back, and return False.
+
+        The reader finds it in the codec.
+        """
+        self._ahead = self._decoder.begin_raw(head)
+        if not self._ahead:
             self._codec.put_back(head)
             self._give_turn_back()
-        elif self._pace is not None:
+            return False
+        if self._pace is not None:
             self._pause = max(0.0, self._pace(self._codec.pop_work(0)))
-
-    @property
-    def _is_begun(self) -> bool:
-        return self.pipe.size > 0 or self._decoder.raw_ahead > 0
+        return True
 
     @property
     def _most(self) -> int:
-        return min(self._decoder.raw_ahead, limits.PIPE_SIZE - self.pipe.size)
+        return min(self._ahead, limits.PIPE_SIZE - self.pipe.size)
 
     @property
     def _least(self) -> int:
         """Bytes that the part in the pipe lacks; none or fewer if it can be passed on."""
-        return min(self._decoder.raw_ahead, limits.RELAY_PIECE - self.pipe.size)
+        return min(self._ahead, limits.RELAY_PIECE - self.pipe.size)
 
     def _count(self, size: int) -> None:
         if size:
+            self._ahead -= size
             self.ends_message = self._decoder.skip(size)
 
     @contextmanager

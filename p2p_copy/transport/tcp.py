@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import trio
 
 from p2p_copy.transport import limits
+from p2p_copy.transport.short_turn import short_turn
 from p2p_copy.transport.splice import MORE_FOLLOWS, SplicePipe
 
 if TYPE_CHECKING:
@@ -251,13 +252,33 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         """
         return await self._received(at_most(max_bytes))
 
-    def receive_now(self, most: int) -> bytes | None:
-        """Receive what is there; None if nothing is, or if the next read is not due. Otherwise as `receive_some`."""
+    def receive_header_now(self, size: int) -> bytes | None:
+        """Receive up to `size` bytes, so few that no limit of reads holds; None if none are there or no read is due.
+
+        A whole header does not count for `pace`: the payload that it announces does. Otherwise as `receive_some`.
+        """
         if self._not_before:
             return None
-        data = self._receive(min(most, self.most), 0)
-        if data and self.pace is not None:
+        try:
+            data = self.socket.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise self._end(error) from error
+        if 0 < len(data) < size and self.pace is not None:
             self._apply_pace(self.pace(len(data)))
+        return data
+
+    async def receive_header(self, size: int) -> bytes:
+        """Wait until something has come. In all other respects this is `receive_header_now`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._not_before:
+            await self._put_off()
+        while (data := self.receive_header_now(size)) is None:
+            await trio.lowlevel.wait_readable(self.socket)
+            if (data := self.receive_header_now(size)) is not None:
+                break
+            await trio.sleep(limits.FRUITLESS_PAUSE)
         return data
 
     async def receive_into(self, *buffers: memoryview) -> int:
@@ -307,6 +328,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
                         self.on_urgent()
                     break
                 await trio.lowlevel.wait_readable(self.socket)
+                await short_turn()
                 is_ready = True
                 continue
             if not taken:
@@ -331,7 +353,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             return None
         except OSError as error:
             raise self._end(error) from error
-        if taken and self.pace is not None:
+        if 0 < taken < limits.RELAY_PIECE and self.pace is not None:  # more pays for the work of taking it
             self._apply_pace(self.pace(taken))
         return taken
 
@@ -393,6 +415,8 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while rest:
                 await trio.lowlevel.wait_writable(self.socket)
+                if isinstance(rest[-1], SplicePipe):
+                    await short_turn()
                 before = len(rest), len(rest[0])
                 rest = self.send_now(rest)
                 if rest and before == (len(rest), len(rest[0])):
