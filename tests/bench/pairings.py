@@ -1,7 +1,8 @@
 """One pairing and many at a relay of ours, as fast as they go, and how fast it pairs meanwhile.
 
-The clients are those of `p2p-copy relay-load`. Those who pair come one pair after the other from a process of their
-own: in the process of the others they would mostly wait for these.
+The clients are those of `p2p-copy relay-load`. Many come from two processes, for a single one could not load the relay
+as much as one pairing does. Those who pair come one pair after the other from a process of their own: in the process of
+the others they would mostly wait for these.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANY = 32
+PROCESSES = 2
+"""Of the clients of many pairings. Those of one pairing are in one."""
+
 SECONDS = 8.0
 """For how long all pairings move bytes."""
 
@@ -42,7 +46,8 @@ def measure(program: str, count: int, folder: Path, seconds: float = SECONDS) ->
     """
     port, env = free_port(), variables()
     words = (program, "run-relay-server", HOST, str(port), "--no-tls", "--allow-load-test", *UNLIMITED)
-    kinds = ((*MOVES, "--pairings", str(count), "--duration", f"{seconds:g}s"),
+    processes = str(min(count, PROCESSES))
+    kinds = ((*MOVES, "--pairings", str(count), "--processes", processes, "--duration", f"{seconds:g}s"),
              (*PAIRS, "--duration", f"{seconds - 1:g}s"))  # fmt: skip
     with serving(words, folder, env, port, Place()):
         loads = [
