@@ -433,7 +433,7 @@ class FileConsumer:
             else:
                 size = item.entry.size
                 outcomes.size += size
-                self._written += size
+                self._written += size // limits.SMALL_PER_LARGE
                 outcomes.deliver(item)
         self._settle(*(item for item, _ in files))
 
