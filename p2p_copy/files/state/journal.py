@@ -235,7 +235,8 @@ class Journal:
 
     def all_begun(self) -> list[tuple[bytes, Begun]]:
         """Return all large files that are under way."""
-        self._set_now()
+        if self._begun:
+            self._set_now()
         found = [(key, self.begun(key)) for key in list(self._begun)]
         return [(key, begun) for key, begun in found if begun is not None]
 
@@ -262,6 +263,8 @@ class Journal:
             return None
 
     def _under_way(self, key: bytes) -> _UnderWay | None:
+        if key not in self._begun:
+            return None
         self._set_now()
         record = self._begun.get(key)
         if record is not None or key not in self._begun:

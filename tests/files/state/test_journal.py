@@ -64,6 +64,8 @@ def test_of_a_transfer_that_is_complete_nothing_is_made(path: str) -> None:
 
     for journal, end in ((Journal(path), Journal.remove), (Journal(None), Journal.close)):
         journal.set_done_later(make)
+        assert journal.all_begun() == [], "a receiver looks for what is under way when all is here"
+        assert journal.begun(KEY) is None
         end(journal)
 
 
