@@ -105,11 +105,12 @@ class _TreeSending:
     async def next_records(self, stalls: Stalls) -> list[bytes]:
         """Have the thread make the next records; wait for the receiver's answer where they depend on it."""
         producer = self._producer
+        most = peer_limits.PIPELINE if self._began else 1  # the receiver has nothing to do before the first one
         while not producer.ended:
             self._began = trio.current_time()
             self._answered = trio.Event()
             with stalls.waiting_for(_SLOW_DISK):
-                records = await trio.to_thread.run_sync(producer.next_records, peer_limits.PIPELINE)
+                records = await trio.to_thread.run_sync(producer.next_records, most)
             self.report_problems()
             self._spared = producer.spared
             if records:
