@@ -32,9 +32,9 @@ READ_PER_SENT: Final = 8
 receiver was. What is not in the sender's journal is only read and compared, which is faster than sending it."""
 
 SMALL_PER_LARGE: Final = 8
-"""Bytes of small files that may have to be sent again after a receiver was killed, for each byte of a large one. It takes
-a sixth of the time of a small file to remember it, and one that came in the last second need not be. So most trees are
-here before any of their files is recorded."""
+"""Bytes of small files that may have to be sent again after a receiver was killed, for each byte of a large one. To
+record a small file takes a sixth of its time, and what came in the last second need not be recorded. So most trees are
+here before any of their files is."""
 
 COMPARE_AT_ONCE: Final = 64 * MIB
 """Bytes that a sender reads before it tells the receiver their digests: each side then hashes while the other does."""

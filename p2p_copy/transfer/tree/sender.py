@@ -105,7 +105,8 @@ class _TreeSending:
     async def next_records(self, stalls: Stalls) -> list[bytes]:
         """Have the thread make the next records; wait for the receiver's answer where they depend on it."""
         producer = self._producer
-        most = peer_limits.PIPELINE if self._began else 1  # the receiver has nothing to do before the first one
+        # Before the first record comes, the receiver has nothing to do.
+        most = peer_limits.PIPELINE if self._began else 1
         while not producer.ended:
             self._began = trio.current_time()
             self._answered = trio.Event()
