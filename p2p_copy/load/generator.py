@@ -32,6 +32,7 @@ from p2p_copy.load.figures import Failure, Figures
 from p2p_copy.peer.backoff import backoff
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import CloseCode, Role
+from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.pacer import Pacer
 from p2p_copy.transport.timeouts import within
@@ -224,8 +225,12 @@ class Generator:
             number += 1
 
     async def _send(self, link: Link, room: str) -> None:
+        whole = memoryview(
+            bytearray(_HEADER) + self._contents
+        )  # only its header changes, once all of it is out
         for header, contents in self._messages(room):
-            await link.send(header + contents)
+            whole[: len(header)] = header
+            await link.send_pieces([Piece(whole[: len(header) + len(contents)])])
         if await link.receive() != _RECEIVED:
             raise Changed("What arrived at a sender is not what its receiver has sent.")
 
