@@ -225,9 +225,7 @@ class Generator:
             number += 1
 
     async def _send(self, link: Link, room: str) -> None:
-        whole = memoryview(
-            bytearray(_HEADER) + self._contents
-        )  # only its header changes, once all of it is out
+        whole = memoryview(bytearray(_HEADER) + self._contents)  # its header changes once all of it is out
         for header, contents in self._messages(room):
             whole[: len(header)] = header
             await link.send_pieces([Piece(whole[: len(header) + len(contents)])])

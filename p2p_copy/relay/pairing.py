@@ -321,19 +321,16 @@ class Pairing:
             source.in_flight += 1
             source.window.begin(size)
             source.is_between_messages = False
-            source.delivering_since = trio.current_time()
             # Where rates or quotas hold, each part waits for its turn.
-            until = 0 if self._limits is not None else source.delivering_since + limits.SPLICE_TURN
-            try:
+            until = 0 if self._limits is not None else trio.current_time() + limits.SPLICE_TURN
+            with self._delivering(source, target, size):
                 await self._deliver(source, target, partial(target.link.send_spliced, source.link, until))
-            finally:
-                source.delivering_since = math.inf
             source.is_between_messages = source.link.splice_ends_message
             source.in_flight -= 1
             source.window.end(size)
             further = source.link.spliced - before
             source.sent += further
-            source.window.widen(size + further)
+            source.window.widen(further)
             if self._limits is not None:
                 with self._reading():
                     await self._pay(source, size)

@@ -33,8 +33,8 @@ receiver was. What is not in the sender's journal is only read and compared, whi
 
 SMALL_PER_LARGE: Final = 8
 """Bytes of small files that may have to be sent again after a receiver was killed, for each byte of a large one. To
-record a small file takes a sixth of its time, and what came in the last second need not be recorded. So most trees are
-here before any of their files is."""
+record a small file takes a sixth of its time, and what came in the last second need not be recorded. So a transfer of
+small files that ends within a second records none."""
 
 COMPARE_AT_ONCE: Final = 64 * MIB
 """Bytes that a sender reads before it tells the receiver their digests: each side then hashes while the other does."""

@@ -293,9 +293,8 @@ class Decoder:
         """
         if self._left >= 0 or self._head or self._kind is not None:
             return 0
-        if head[:2] != (_LONG_MASKED if self._masked else _LONG) or head[10:] != (
-            NO_MASK if self._masked else b""
-        ):
+        begins, mask = (_LONG_MASKED, NO_MASK) if self._masked else (_LONG, b"")
+        if head[:2] != begins or head[10:] != mask:
             return 0
         length = int.from_bytes(head[2:10], "big")
         if not limits.LONG_FRAME <= length <= min(self.max_message, _MOST_LENGTH):
@@ -303,7 +302,7 @@ class Decoder:
         self.frames += 1
         self._left = self._size = length
         self._kind = self._opcode = Opcode.BINARY
-        self._mask = NO_MASK if self._masked else b""
+        self._mask = mask
         self._final = self._long = True
         return length
 

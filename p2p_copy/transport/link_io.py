@@ -85,14 +85,20 @@ class LinkStream:
         return size
 
     def receive_header_now(self, size: int) -> bytes | None:
-        """Receive as the stream below does, which must be plain. What follows the header tells when it came."""
+        """Receive as the stream below does, which must be plain."""
         assert isinstance(self.below, TCPStream)
-        return self.below.receive_header_now(size)
+        data = self.below.receive_header_now(size)
+        if data:
+            self.received_at = trio.current_time()
+        return data
 
     async def receive_header(self, size: int) -> bytes:
         """Receive as the stream below does, which must be plain."""
         assert isinstance(self.below, TCPStream)
-        return await self.below.receive_header(size)
+        data = await self.below.receive_header(size)
+        if data:
+            self.received_at = trio.current_time()
+        return data
 
     async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> None:
         """Receive as the stream below does, which must be plain."""

@@ -29,7 +29,7 @@ class PlainStream(Protocol):
     """A stream below a link without TLS; see `link_io.LinkStream`."""
 
     def receive_header_now(self, size: int) -> bytes | None:
-        """Receive what is there of a header of `size` bytes; None if nothing is."""
+        """Receive up to `size` bytes of a header without a wait; None if none have come."""
 
     async def receive_header(self, size: int) -> bytes:
         """Wait until something of a header has come, and receive it; nothing at the end."""

@@ -12,7 +12,8 @@ import struct
 import sys
 from abc import abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 import trio
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 _MOST_BUFFERS: Final = 512
 """Buffers of one system call. Linux takes 1024; POSIX promises 16, but no system takes fewer than this."""
@@ -274,25 +276,12 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._not_before:
             await self._put_off()
-        while (data := self.receive_header_now(size)) is None:
-            await trio.lowlevel.wait_readable(self.socket)
-            if (data := self.receive_header_now(size)) is not None:
-                break
-            await trio.sleep(limits.FRUITLESS_PAUSE)
-        return data
+        return await self._once_readable(partial(self.receive_header_now, size))
 
     async def receive_into(self, *buffers: memoryview) -> int:
         """See `GatheringStream`. No limit of reads holds here."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        size = self._receive_into(buffers)
-        if size is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        while size is None:
-            await trio.lowlevel.wait_readable(self.socket)
-            size = self._receive_into(buffers)
-            if size is None:
-                await trio.sleep(limits.FRUITLESS_PAUSE)
-        return size
+        return await self._once_readable(partial(self._receive_into, buffers))
 
     def _receive_into(self, buffers: Sequence[memoryview]) -> int | None:
         try:
@@ -362,17 +351,22 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         if self._not_before:
             await self._put_off()
         most = min(most, self.most)
-        data = self._receive(most, flags)
-        if data is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        while data is None:
-            await trio.lowlevel.wait_readable(self.socket)
-            data = self._receive(most, flags)
-            if data is None:
-                await trio.sleep(limits.FRUITLESS_PAUSE)
+        data = await self._once_readable(partial(self._receive, most, flags))
         if self.pace is not None and not flags:
             self._apply_pace(self.pace(len(data)))
         return data
+
+    async def _once_readable(self, receive: Callable[[], T | None]) -> T:
+        """Return what `receive` returns as soon as that is not None."""
+        received = receive()
+        if received is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while received is None:
+            await trio.lowlevel.wait_readable(self.socket)
+            received = receive()
+            if received is None:
+                await trio.sleep(limits.FRUITLESS_PAUSE)
+        return received
 
     def _apply_pace(self, seconds: float) -> None:
         """Put off the next read by `seconds`."""

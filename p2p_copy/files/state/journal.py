@@ -235,8 +235,6 @@ class Journal:
 
     def all_begun(self) -> list[tuple[bytes, Begun]]:
         """Return all large files that are under way."""
-        if self._begun:
-            self._set_now()
         found = [(key, self.begun(key)) for key in list(self._begun)]
         return [(key, begun) for key, begun in found if begun is not None]
 
